@@ -1,0 +1,196 @@
+"""What happens to every call, in order: the list in `policy()` is the whole policy.
+
+Outermost first. Only the outermost aborts; everything below raises.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from opentelemetry.trace import SpanKind
+
+from services.chassis import errors, metrics, telemetry
+from services.chassis.errors import ServiceError
+from services.chassis.postgres import AWAY
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Layer = Callable[[str, Behaviour], Behaviour]
+
+MINIMUM_DEADLINE_S = 0.1
+# Kept back from what is passed on, so that this service can still report that the other one took too long.
+_DEADLINE_SHAVE_S = 0.02
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def remaining_s(at_most: float) -> float:
+    """Seconds that a call further down may take: what is left of the caller's deadline, and never more than `at_most`."""
+    deadline = _deadline.get()
+    return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic() - _DEADLINE_SHAVE_S))
+
+
+def policy() -> Sequence[Layer]:
+    """The policy, as one reads it."""
+    return (map_errors, measure, continue_trace, require_deadline, refuse_unknown_fields)
+
+
+class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Wraps every unary method in the layers once, when it is first called."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        behaviour: Behaviour = handler.unary_unary  # type: ignore[assignment]
+        for layer in reversed(self._layers):
+            behaviour = layer(details.method, behaviour)
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            behaviour,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        self._wrapped[details.method] = wrapped
+        return wrapped
+
+
+def map_errors(method: str, inner: Behaviour) -> Behaviour:
+    """The only place that aborts: an exception's own text would reach the client as UNKNOWN."""
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        try:
+            return await inner(request, context)
+        except ServiceError as error:
+            failure = error
+        except grpc.aio.AbortError:
+            raise
+        except AWAY as error:
+            telemetry.logger().warning("database away", method=method, error=telemetry.error_name(error))
+            failure = errors.unavailable()
+        except Exception as error:
+            telemetry.logger().error(
+                "unexpected error", method=method, error=telemetry.error_name(error), where=_raised_at(error)
+            )
+            failure = errors.bug()
+        await context.abort_with_status(errors.to_status(failure))  # type: ignore[attr-defined]
+        raise AssertionError("abort raises")
+
+    return behaviour
+
+
+def measure(method: str, inner: Behaviour) -> Behaviour:
+    name = method.rpartition("/")[2]
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        started, code = time.perf_counter(), "CANCELLED"
+        metrics.RPC_IN_FLIGHT.inc()
+        try:
+            response = await inner(request, context)
+            code = "OK"
+            return response
+        except ServiceError as error:
+            code = error.code.name
+            raise
+        except Exception:
+            code = "ERROR"
+            raise
+        finally:
+            metrics.RPC_IN_FLIGHT.dec()
+            elapsed = time.perf_counter() - started
+            metrics.RPC_SECONDS.labels(name, code).observe(elapsed)
+            telemetry.logger().debug("call", method=name, code=code, duration_ms=round(elapsed * 1000, 1))
+
+    return behaviour
+
+
+def continue_trace(method: str, inner: Behaviour) -> Behaviour:
+    name = method.rpartition("/")[2]
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        metadata = context.invocation_metadata() or ()
+        parent = next((str(value) for key, value in metadata if key == telemetry.TRACEPARENT), None)
+        with telemetry.tracer().start_as_current_span(
+            name,
+            context=telemetry.context_of(parent),
+            kind=SpanKind.SERVER,
+            # Off: both would write the exception's text into the span.
+            record_exception=False,
+            set_status_on_exception=False,
+        ):
+            return await inner(request, context)
+
+    return behaviour
+
+
+def require_deadline(method: str, inner: Behaviour) -> Behaviour:
+    """A call without a deadline may hang for ever; one with too short a deadline can only be work for nothing."""
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        remaining = context.time_remaining()
+        # gRPC tells "none" as a number of years.
+        if remaining is None or remaining > 24 * 3600:
+            raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, errors.DEADLINE_REQUIRED, "A deadline is required.")
+        if remaining < MINIMUM_DEADLINE_S:
+            raise ServiceError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, errors.DEADLINE_TOO_SHORT, "Less than 100 ms are left.",
+            )  # fmt: skip
+        token = _deadline.set(time.monotonic() + remaining)
+        try:
+            return await inner(request, context)
+        finally:
+            _deadline.reset(token)
+
+    return behaviour
+
+
+def refuse_unknown_fields(_: str, inner: Behaviour) -> Behaviour:
+    """A field that this version does not know may be the one that the caller relies on."""
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        path = unknown_field(request)
+        if path is not None:
+            raise errors.invalid({path: "unknown field"})
+        return await inner(request, context)
+
+    return behaviour
+
+
+def unknown_field(message: Message) -> str | None:
+    """Where the message, or one within it, carries a field that its type doesn't have; None: nowhere."""
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        return f"#{unknown[0].field_number}"
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in value if field.is_repeated else (value,):
+            inner = unknown_field(item)
+            if inner is not None:
+                return f"{field.name}.{inner}"
+    return None
+
+
+def _raised_at(error: BaseException) -> str:
+    """File and line: enough to find it, and nothing that anybody typed."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    path = trace.tb_frame.f_code.co_filename
+    return f"{'/'.join(path.split('/')[-2:])}:{trace.tb_lineno}"

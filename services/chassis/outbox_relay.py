@@ -1,0 +1,158 @@
+"""From the outbox to Kafka: the only way in which a business event is published (02-architecture, rule 2).
+
+The relay holds an advisory lock, so one is active at a time. It takes rows in order of id, produces, waits for the
+acknowledgements, then deletes the rows. One that was paused and comes back beside its successor can only repeat old
+versions in order, which consumers skip.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from services.chassis import metrics
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.postgres import AWAY, Database, connect_directly, until_reachable
+from services.chassis.settings import ChassisSettings
+from services.chassis.streams import headers_of, until_kafka_answers
+from services.chassis.telemetry import error_name, logger
+
+_CHANNEL = "outbox"
+_BATCH = 500
+# Only how long a lost wake-up can go unnoticed; the wake-up itself takes milliseconds.
+_FALLBACK_POLL_S = 1.0
+_TAKE = """
+    SELECT o.id, o.stream_id, o.traceparent, e.event_id, e.type, e.occurred_at, e.data
+    FROM outbox o JOIN event e USING (stream_id, version)
+    ORDER BY o.id LIMIT $1
+"""
+
+
+class OutboxWaker:
+    """Tells the relay that there is something to publish, after the commit and apart from it.
+
+    A NOTIFY within the transaction would take a database-wide lock at its commit. Here a process sends one at a time, on a
+    transaction of its own that writes nothing; wake-ups that come meanwhile are one. A lost one costs a second at most.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._wanted = False
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        self._wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._send(), name="outbox waker")
+
+    async def _send(self) -> None:
+        while self._wanted:
+            self._wanted = False
+            try:
+                await self._database.execute(f"NOTIFY {_CHANNEL}")
+            except AWAY as error:
+                logger().warning("relay not woken", error=error_name(error))
+
+
+async def relay(settings: ChassisSettings, life: Lifecycle, *, service: str, topic: str, envelope: str) -> None:
+    """The role. `envelope` names the topic's message type."""
+    relaying = life.keep_running(_relay_for_ever(settings, life, service, settings.topic_prefix + topic, envelope), "relay")
+    await life.stopping()
+    relaying.cancel()
+
+
+async def _relay_for_ever(settings: ChassisSettings, life: Lifecycle, service: str, topic: str, envelope: str) -> None:
+    while True:
+        connection = await until_reachable("postgres", lambda: connect_directly(settings))
+        try:
+            await _relay_while_connected(connection, settings, life, service, topic, envelope)
+        except (*AWAY, KafkaError) as error:
+            metrics.RELAY_FAILURES.inc()
+            logger().warning("relay starts anew", error=error_name(error))
+            await asyncio.sleep(0.1)
+        finally:
+            metrics.RELAY_LEADER.set(0)
+            connection.terminate()
+
+
+async def _relay_while_connected(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    settings: ChassisSettings,
+    life: Lifecycle,
+    service: str,
+    topic: str,
+    envelope: str,
+) -> None:
+    if not life.is_ready:
+        life.ready()  # a relay that waits for its turn is in order
+    await _become_the_only_one(connection, service)
+    metrics.RELAY_LEADER.set(1)
+    woken = asyncio.Event()
+    connection.add_termination_listener(lambda _: woken.set())
+    await connection.add_listener(_CHANNEL, lambda *_: woken.set())
+    producer = _producer(settings)
+    await until_kafka_answers(producer.start)
+    try:
+        while True:
+            woken.clear()
+            if not await _publish_batch(connection, producer, service, topic, envelope):
+                await _or_after(_FALLBACK_POLL_S, woken.wait)
+    finally:
+        await producer.stop()
+
+
+async def _become_the_only_one(connection: "asyncpg.Connection[asyncpg.Record]", service: str) -> None:
+    """The lock goes with the connection: whoever dies makes room."""
+    key = f"zasov outbox {service}"
+    while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", key):  # noqa: ASYNC110
+        await asyncio.sleep(0.5)
+
+
+async def _publish_batch(
+    connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, service: str, topic: str, envelope: str
+) -> int:
+    """Returns the number published. Raises KafkaError with nothing deleted: the batch is then produced again, in order."""
+    rows = await connection.fetch(_TAKE, _BATCH)
+    if not rows:
+        return 0
+    sent = [
+        await producer.send(
+            topic,
+            value=row["data"],
+            key=str(row["stream_id"]).encode(),
+            headers=headers_of(
+                service, envelope, row["event_id"], row["type"], row["stream_id"], row["occurred_at"], row["traceparent"]
+            ),
+        )
+        for row in rows
+    ]
+    await asyncio.gather(*sent)
+    await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
+    now = datetime.now(UTC)
+    metrics.RELAYED_EVENTS.inc(len(rows))
+    for row in rows:
+        metrics.RELAY_DELAY.observe(max(0.0, (now - row["occurred_at"]).total_seconds()))
+    return len(rows)
+
+
+def _producer(settings: ChassisSettings) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=0,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=50,
+        metadata_max_age_ms=60_000,
+    )
+
+
+async def _or_after(seconds: float, wait: Callable[[], Awaitable[object]]) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,168 @@
+"""Topics, the headers of a record, and how a consumer goes through them without losing or repeating an effect."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.chassis import metrics, telemetry
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.postgres import Connection
+from services.chassis.settings import ChassisSettings
+from services.chassis.telemetry import TRACEPARENT, error_name, logger
+
+AUTH_EVENTS = "zasov.auth.events.v1"
+OTP_EVENTS = "zasov.otp.events.v1"
+LOCKOUT_EVENTS = "zasov.lockout.events.v1"
+NOTIFIER_EVENTS = "zasov.notifier.events.v1"
+EVENT_TOPICS = (AUTH_EVENTS, OTP_EVENTS, LOCKOUT_EVENTS, NOTIFIER_EVENTS)
+
+Headers = list[tuple[str, bytes]]
+
+
+def headers_of(
+    service: str, envelope: str, event_id: UUID, kind: str, stream_id: UUID, time: datetime, traceparent: str | None
+) -> Headers:
+    """CloudEvents 1.0, Kafka binding, binary mode; the extension partitionkey; W3C traceparent."""
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": str(event_id),
+        "ce_source": f"/zasov/{service}",
+        "ce_type": kind,
+        "ce_time": time.isoformat(),
+        "ce_subject": str(stream_id),
+        "ce_partitionkey": str(stream_id),
+        "ce_dataschema": f"zasov.events.v1.{envelope}",
+        "content-type": "application/protobuf",
+    }
+    if traceparent:
+        headers[TRACEPARENT] = traceparent
+    return [(name, value.encode()) for name, value in headers.items()]
+
+
+def header(record_headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
+    return next((value.decode() for key, value in record_headers if key == name), None)
+
+
+async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, version: int) -> bool:
+    """Whether this version is new to the consumer; to be called in the transaction of its effect, before the effect."""
+    done = await connection.execute(
+        "INSERT INTO consumer_mark AS m (consumer, stream_id, version) VALUES ($1, $2, $3)"
+        " ON CONFLICT (consumer, stream_id) DO UPDATE SET version = excluded.version WHERE m.version < excluded.version",
+        consumer,
+        stream_id,
+        version,
+    )
+    return done == "INSERT 0 1"
+
+
+class Poison(Exception):
+    """A record that no retry will make readable."""
+
+
+Handler = Callable[[ConsumerRecord], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Reads topics as a group and hands each record of the kinds it knows to that kind's handler.
+
+    A handler's effect must be idempotent: offsets are committed after it. A handler that fails is tried again in place,
+    for an event that is skipped is an event that is lost; only Poison is passed over, to the dead-letter handler.
+    """
+
+    settings: ChassisSettings
+    group: str
+    handlers: Mapping[str, Mapping[str, Handler]]
+    dead_letter: Handler
+    handler_timeout_s: float = 10.0
+
+    async def run(self, life: Lifecycle, on_ready: Callable[[], None]) -> None:
+        prefix = self.settings.topic_prefix
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap,
+            group_id=prefix + self.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
+            max_poll_interval_ms=120_000,
+            fetch_max_wait_ms=250,
+        )
+        consumer.subscribe([prefix + topic for topic in self.handlers])
+        await until_kafka_answers(consumer.start)
+        try:
+            on_ready()
+            while True:
+                batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000, max_records=200)
+                # Partitions side by side, the records of one in order.
+                await asyncio.gather(*(self._handle_all(records) for records in batches.values()))
+                if batches:
+                    await self._commit(consumer, batches)
+        finally:
+            await consumer.stop()
+
+    async def _handle_all(self, records: list[ConsumerRecord]) -> None:
+        for record in records:
+            await self._handle(record)
+
+    async def _handle(self, record: ConsumerRecord) -> None:
+        topic = record.topic.removeprefix(self.settings.topic_prefix)
+        handler = self.handlers[topic].get(header(record.headers, "ce_type") or "")
+        if handler is None:
+            return
+        await handle_until_done(record, topic, handler, self.dead_letter, self.handler_timeout_s)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        try:
+            await consumer.commit({partition: records[-1].offset + 1 for partition, records in batches.items()})
+        except KafkaError as error:
+            # The partition went elsewhere, or Kafka is away: the records come again, and their effects are idempotent.
+            logger().warning("offsets not committed", group=self.group, error=error_name(error))
+
+
+async def handle_until_done(
+    record: ConsumerRecord, topic: str, handler: Handler, dead_letter: Handler, timeout_s: float
+) -> None:
+    """Tries the handler until it succeeds, with a growing pause; poison goes to the dead letters."""
+    pause, attempt = 0.05, 0
+    context = telemetry.context_of(header(record.headers, TRACEPARENT))
+    while True:
+        try:
+            with telemetry.tracer().start_as_current_span(
+                f"consume {header(record.headers, 'ce_type')}", context=context, record_exception=False
+            ):
+                async with asyncio.timeout(timeout_s):
+                    await handler(record)
+            metrics.CONSUMED_EVENTS.labels(topic, "done").inc()
+            return
+        except Poison:
+            metrics.CONSUMED_EVENTS.labels(topic, "poison").inc()
+            await dead_letter(record)
+            return
+        except Exception as error:
+            attempt += 1
+            metrics.CONSUME_RETRIES.labels(topic).inc()
+            logger().warning(
+                "handler failed; trying again", topic=topic, partition=record.partition, offset=record.offset,
+                error=error_name(error), attempt=attempt,
+            )  # fmt: skip
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 2)
+
+
+async def until_kafka_answers(start: Callable[[], Awaitable[None]]) -> None:
+    """Services start in any order."""
+    pause = 0.1
+    while True:
+        try:
+            await start()
+            return
+        except (KafkaError, OSError) as error:
+            logger().warning("waiting for the other side", where="kafka", error=error_name(error))
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 2)
