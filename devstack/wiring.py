@@ -1,0 +1,113 @@
+"""What each process is told: the one place that knows the names of the services' settings, topics and databases."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devstack.kafka import Topic
+
+if TYPE_CHECKING:
+    from devstack.infra import Infra
+
+SERVICES = ("auth", "otp", "lockout", "notifier")
+
+SMSC_SYSTEM_ID = "zasov"
+SMSC_PASSWORD = "devstack"  # noqa: S105  # of a simulator on loopback; SMPP allows eight characters
+
+# Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
+TOPICS = (
+    *(Topic(f"zasov.{service}.events.v1", partitions=4) for service in SERVICES),
+    *(Topic(f"zasov.{service}.events.v1.dead", partitions=1) for service in SERVICES),
+)
+
+
+@dataclass(frozen=True)
+class Role:
+    """One process of one service."""
+
+    service: str
+    role: str
+    needs_kafka: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{self.role}"
+
+    @property
+    def is_server(self) -> bool:
+        return self.role == "server"
+
+
+ROLES = (
+    Role("auth", "server", needs_kafka=False),
+    Role("otp", "server", needs_kafka=False),
+    Role("lockout", "server", needs_kafka=False),
+    Role("auth", "worker", needs_kafka=True),
+    Role("lockout", "stream", needs_kafka=True),
+    Role("notifier", "worker", needs_kafka=True),
+    *(Role(service, "relay", needs_kafka=True) for service in SERVICES),
+)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything of one stack listens; "host:port" each, by service or by the process's name."""
+
+    databases: Mapping[str, str]  # service -> PostgreSQL URL
+    kafka: str
+    smsc: str
+    grpc: Mapping[str, str]  # service -> address of its server
+    health: Mapping[str, str]  # service -> plaintext gRPC health
+    metrics: Mapping[str, str]  # process -> HTTP /ready, /live and /metrics
+    keys: Path
+    traces: Path
+    log_level: str = "INFO"
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def role_environment(role: Role, at: Addresses) -> dict[str, str]:
+    """The variables of one process. Overrides are given by service ("auth") or by process ("auth-worker")."""
+    settings = {
+        "POSTGRES_URL": at.databases[role.service],
+        "KAFKA_BOOTSTRAP": at.kafka,
+        "METRICS_LISTEN": at.metrics[role.name],
+        "KEYS_DIR": str(at.keys),
+        "LOG_LEVEL": at.log_level,
+        "TRACES_FILE": str(at.traces / f"{role.name}.jsonl"),
+    }
+    if role.is_server:
+        settings |= {
+            "LISTEN": at.grpc[role.service],
+            "HEALTH_LISTEN": at.health[role.service],
+            "REFLECTION": "true",
+        }
+    # A service reads only what it declares, so all are told where all the others are.
+    settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
+    if role.service == "notifier":
+        settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
+    own = {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
+    return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))
+
+
+def has_smsc() -> bool:
+    return find_spec("devstack.smsc") is not None
+
+
+def smsc_command(infra: "Infra") -> list[str]:
+    return [
+        *[sys.executable, "-m", "devstack.smsc"],
+        *["--listen", f"127.0.0.1:{infra.smsc_port}"],
+        *["--handsets", f"127.0.0.1:{infra.handsets_port}"],
+    ]
+
+
+def smsc_addresses(infra: "Infra") -> dict[str, Any]:
+    return {
+        "address": f"127.0.0.1:{infra.smsc_port}",
+        "handsets": f"127.0.0.1:{infra.handsets_port}",
+        "system_id": SMSC_SYSTEM_ID,
+        "password": SMSC_PASSWORD,
+    }
