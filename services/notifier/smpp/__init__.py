@@ -1,0 +1,26 @@
+"""SMPP 3.4 for asyncio: our session over the codec of `smpplib`. See docs of SmppClient."""
+
+from services.notifier.smpp.client import SmppClient
+from services.notifier.smpp.inbound import InboundText
+from services.notifier.smpp.link import BindFailed, BindRefused, LinkCounters
+from services.notifier.smpp.outcomes import NotSent, Outcome, Sent, Unknown
+from services.notifier.smpp.receipts import MessageState, Receipt, id_spellings
+from services.notifier.smpp.settings import SmppSettings
+from services.notifier.smpp.text import parts_count
+
+__all__ = [
+    "BindFailed",
+    "BindRefused",
+    "InboundText",
+    "LinkCounters",
+    "MessageState",
+    "NotSent",
+    "Outcome",
+    "Receipt",
+    "Sent",
+    "SmppClient",
+    "SmppSettings",
+    "Unknown",
+    "id_spellings",
+    "parts_count",
+]
