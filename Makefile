@@ -21,6 +21,7 @@ help: ## Lists what one can do
 	  printf '  %-18s %s\n' "$$name" "$$text"; done
 
 install: $(STAMP) ## Makes .venv from the lock; does nothing when it is up to date
+	@:
 
 # pyproject.toml and the lock are in the stamp's name, not among its prerequisites: a fresh clone sets all times anew.
 $(STAMP):

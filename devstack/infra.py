@@ -28,6 +28,7 @@ class Infra:
         self.kafka = Kafka(self.state_dir, progress=progress)
         self.smsc_port = free_port()
         self.handsets_port = free_port()
+        self.has_smsc = wiring.has_smsc()
         self._progress = progress
 
     def begin(self) -> None:
@@ -41,14 +42,14 @@ class Infra:
             formatted.result()
         self._progress("Starting Kafka (some seconds)")
         start("kafka", self.kafka.command(), stop_signal=self.kafka.stop_signal)
-        if wiring.has_smsc():
+        if self.has_smsc:
             start("smsc", wiring.smsc_command(self), environment(), tier=1)
         self.postgres.wait_ready(check=partial(self.supervisor.raise_if_dead, "postgres"))
 
     def wait_ready(self) -> None:
         """Until Kafka and the SMSC accept connections too."""
         self.kafka.wait_ready(check=partial(self.supervisor.raise_if_dead, "kafka"))
-        if wiring.has_smsc():
+        if self.has_smsc:
             until("SMSC", self._smsc_answers, timeout=30.0)
 
     def addresses(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class Infra:
             "kafka": {"bootstrap": self.kafka.bootstrap},
             "logs": str(self.state_dir / "logs"),
         }
-        if wiring.has_smsc():
+        if self.has_smsc:
             found["smsc"] = wiring.smsc_addresses(self)
         return found
 

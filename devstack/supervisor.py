@@ -15,6 +15,7 @@ import psutil
 
 from devstack.child import GRACE_SECONDS, Child, runs
 from devstack.state import read_json, write_json
+from devstack.waiting import NotReady, until
 
 
 @dataclass(frozen=True)
@@ -156,25 +157,32 @@ def stop_recorded(state_dir: Path, grace: float = GRACE_SECONDS) -> list[str]:
         names = [name for name in left if rows[name]["tier"] == tier]
         for name in names:
             _signal(left[name], rows[name]["stop_signal"], signal.SIGCONT)
-        _, stubborn = psutil.wait_procs([left[name] for name in names], timeout=grace)
-        for process in filter(runs, stubborn):
-            killed += [name for name in names if left[name].pid == process.pid]
-            _signal(process, signal.SIGKILL)
-        psutil.wait_procs(stubborn, timeout=5.0)
+        with suppress(NotReady):
+            _await_end([left[name] for name in names], grace)
+        for name in names:
+            if runs(left[name]):
+                killed.append(name)
+                _signal(left[name], signal.SIGKILL)
+        _await_end([left[name] for name in names], grace)
     record_path(state_dir).unlink(missing_ok=True)
     return killed
+
+
+def _await_end(processes: list[psutil.Process], timeout: float) -> None:
+    until("the end of the processes", lambda: not any(map(runs, processes)), timeout=timeout)
 
 
 def _signal(process: psutil.Process, *numbers: int) -> None:
     for number in numbers:
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            os.kill(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
+            process.send_signal(number)
 
 
 def environment(*groups: Mapping[str, str], drop: Iterable[str] = ()) -> dict[str, str]:
     """This process's environment without what would change a service's settings, plus the given variables."""
     dropped = ("ZASOV_", "PG", *drop)
     merged = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    merged["PYTHONUNBUFFERED"] = "1"  # else the last lines before a kill -9 never reach the log
     for group in groups:
         merged |= group
     return merged

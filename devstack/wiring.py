@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devstack.kafka import Topic
+from devstack.paths import REPO
 
 if TYPE_CHECKING:
     from devstack.infra import Infra
@@ -93,21 +93,27 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
 
 
 def has_smsc() -> bool:
-    return find_spec("devstack.smsc") is not None
+    """Whether this checkout has the SMSC."""
+    return (REPO / "devstack" / "smsc.py").exists()
 
 
 def smsc_command(infra: "Infra") -> list[str]:
     return [
         *[sys.executable, "-m", "devstack.smsc"],
         *["--listen", f"127.0.0.1:{infra.smsc_port}"],
-        *["--handsets", f"127.0.0.1:{infra.handsets_port}"],
+        *["--control", f"127.0.0.1:{infra.handsets_port}"],
+        *["--state-dir", str(infra.state_dir / "smsc")],
+        *["--system-id", SMSC_SYSTEM_ID],
+        *["--password", SMSC_PASSWORD],
     ]
 
 
 def smsc_addresses(infra: "Infra") -> dict[str, Any]:
+    """`handsets` is what `devstack.handsets.Handsets` takes."""
     return {
         "address": f"127.0.0.1:{infra.smsc_port}",
         "handsets": f"127.0.0.1:{infra.handsets_port}",
+        "messages": str(infra.state_dir / "smsc"),
         "system_id": SMSC_SYSTEM_ID,
         "password": SMSC_PASSWORD,
     }
