@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -94,7 +95,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError:
     A status without our ErrorInfo comes from gRPC itself: the other side is away, full or too slow, and the call may be
     tried again; anything else is a bug between us.
     """
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(cast("grpc.Call", error))
     if status is None or not status.details:
         return unavailable() if error.code() in _FROM_GRPC_ITSELF else bug()
     result = ServiceError(error.code(), INTERNAL, status.message)

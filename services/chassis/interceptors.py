@@ -3,6 +3,8 @@
 Outermost first. Only the outermost aborts; everything below raises.
 """
 
+from __future__ import annotations  # grpc.RpcMethodHandler is generic in its stubs alone
+
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar

@@ -6,7 +6,8 @@ versions in order, which consumers skip.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import asyncpg
@@ -15,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from services.chassis import metrics
 from services.chassis.lifecycle import Lifecycle
-from services.chassis.postgres import AWAY, Database, connect_directly, until_reachable
+from services.chassis.postgres import AWAY, Connection, Database, connect_directly, until_reachable
 from services.chassis.settings import ChassisSettings
 from services.chassis.streams import headers_of, until_kafka_answers
 from services.chassis.telemetry import error_name, logger
@@ -42,6 +43,13 @@ class OutboxWaker:
         self._database = database
         self._wanted = False
         self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction whose events the relay is told of once it is committed."""
+        async with self._database.transaction() as connection:
+            yield connection
+        self.wake()
 
     def wake(self) -> None:
         self._wanted = True

@@ -85,6 +85,9 @@ class AdmitAttemptRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    attempt_id: _builtins.str
+    """UUID, chosen by the caller, so that it can give the place back even if the answer never reached it."""
     @_builtins.property
     def subject(self) -> Global___Subject:
         """Whose."""
@@ -98,10 +101,11 @@ class AdmitAttemptRequest(_message.Message):
         *,
         subject: Global___Subject | None = ...,
         origin: Global___OriginKeys | None = ...,
+        attempt_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "origin", b"origin", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -145,25 +149,27 @@ class Admitted(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ATTEMPTS_LEFT_FIELD_NUMBER: _builtins.int
-    attempt_id: _builtins.str
-    """UUID."""
+    OUTCOME_WITHIN_MS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch that the place belongs to."""
     attempts_left: _builtins.int
     """How many guesses would be left if this one is wrong: 3 − strikes − open attempts, this one included. 0 to 2."""
+    outcome_within_ms: _builtins.int
+    """No outcome may be disclosed later than this after the request was sent, milliseconds: half the age at which an open
+    attempt is swept up as lost.
+    """
     def __init__(
         self,
         *,
-        attempt_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         attempts_left: _builtins.int = ...,
+        outcome_within_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "attempts_left", b"attempts_left", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_left", b"attempts_left", "epoch", b"epoch", "outcome_within_ms", b"outcome_within_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

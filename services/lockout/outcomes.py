@@ -1,0 +1,135 @@
+"""What the stream does with the outcomes that auth and otp have published. Every effect is idempotent."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from uuid import UUID
+
+from google.protobuf.message import DecodeError
+from zasov.events.v1.auth_event_pb2 import (
+    AccountRegistered,
+    AuthEvent,
+    LoginFailed,
+    LoginRefused,
+    LoginSucceeded,
+    PasswordChanged,
+    PasswordReset,
+)
+from zasov.events.v1.lockout_event_pb2 import (
+    LIMIT_DIMENSION_CODES_BY_IP,
+    LIMIT_DIMENSION_CODES_BY_SUBNET,
+    LIMIT_DIMENSION_FAILURES_BY_IP,
+    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
+    LimitDimension,
+)
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
+from zasov.events.v1.otp_event_pb2 import OtpEvent
+
+from services.chassis.eventstore import payload_of
+from services.chassis.streams import Poison
+from services.lockout.domain import SubjectKey
+from services.lockout.penalties import LimitKey
+from services.lockout.store import LockoutStore
+
+# Told by the record's header, so that what is of no interest is never parsed.
+AUTH_KINDS = frozenset(
+    {"AccountRegistered", "LoginSucceeded", "LoginFailed", "LoginRefused", "PasswordChanged", "PasswordReset"}
+)
+OTP_KINDS = frozenset({"OtpIssued"})
+
+_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
+_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Something that a soft limit counts. at: seconds since the epoch, when it happened."""
+
+    key: LimitKey
+    at: float
+
+
+def parse_auth(value: bytes) -> AuthEvent:
+    """Raises Poison."""
+    try:
+        return AuthEvent.FromString(value)
+    except DecodeError:
+        raise Poison("not an AuthEvent") from None
+
+
+def parse_otp(value: bytes) -> OtpEvent:
+    """Raises Poison."""
+    try:
+        return OtpEvent.FromString(value)
+    except DecodeError:
+        raise Poison("not an OtpEvent") from None
+
+
+async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
+    """Rules 6, 7 and 9. The events of one stream in order, different streams side by side."""
+    succeeded = [UUID(event.login_succeeded.attempt_id) for event in events if event.WhichOneof("event") == "login_succeeded"]
+    # Settled over gRPC before they were published: a row that is still there was brought back by a restored backup.
+    still_open = await store.still_open(succeeded) if succeeded else set()
+    by_stream: defaultdict[str, list[AuthEvent]] = defaultdict(list)
+    for event in events:
+        by_stream[event.meta.stream_id].append(event)
+    await asyncio.gather(*(_settle_in_order(stream, store, still_open) for stream in by_stream.values()))
+
+
+def counted(events: Iterable[AuthEvent]) -> list[Counted]:
+    """What the limits on failed sign-ins count."""
+    return [
+        one
+        for event in events
+        if isinstance(payload_of(event), LoginFailed | LoginRefused)
+        for one in _keys(event.meta, _FAILURES)
+    ]
+
+
+def counted_codes(events: Iterable[OtpEvent]) -> list[Counted]:
+    """What the limits on codes sent count."""
+    return [one for event in events for one in _keys(event.meta, _CODES)]
+
+
+async def _settle_in_order(events: Sequence[AuthEvent], store: LockoutStore, still_open: set[UUID]) -> None:
+    for event in events:
+        await _settle_one(event, store, still_open)
+
+
+def _settle_one(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) -> Awaitable[object]:
+    owner = UUID(event.meta.stream_id)
+    match payload_of(event):
+        case LoginFailed(attempt_id=attempt, credential=credential, identifier_known=True):
+            return store.record_failure(SubjectKey(owner, credential, stranger=False).subject_id, UUID(attempt))
+        case LoginFailed(attempt_id=attempt):
+            return _settle_strangers_failure(UUID(attempt), store)
+        case LoginSucceeded(attempt_id=attempt, credential=credential) if UUID(attempt) in still_open:
+            return store.settle_right(SubjectKey(owner, credential, stranger=False), UUID(attempt), [])
+        case AccountRegistered() | PasswordChanged() | PasswordReset() as password:
+            key = SubjectKey(owner, CREDENTIAL_PASSWORD, stranger=False)
+            return store.raise_epoch(key, password.credential_version)
+        case _:
+            return _nothing()
+
+
+async def _settle_strangers_failure(attempt_id: UUID, store: LockoutStore) -> None:
+    subject_id = await store.subject_of(attempt_id)
+    if subject_id is not None:
+        await store.record_failure(subject_id, attempt_id)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _keys(meta: EventMeta, dimensions: tuple[LimitDimension.ValueType, LimitDimension.ValueType]) -> list[Counted]:
+    if not meta.HasField("origin"):
+        return []
+    by_ip, by_subnet = dimensions
+    origin, at = meta.origin, meta.occurred_at.ToDatetime(tzinfo=UTC).timestamp()
+    return [
+        Counted(LimitKey(by_ip, origin.key_id, origin.ip_pseudonym), at),
+        Counted(LimitKey(by_subnet, origin.key_id, origin.subnet_pseudonym), at),
+    ]

@@ -1,0 +1,74 @@
+"""Penalties: what the soft limits leave behind for admission to read. A lease each, and an event."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from zasov.events.v1.lockout_event_pb2 import LimitDimension, LimitTripped, LockoutEvent
+
+from services.chassis.eventstore import Fact, stamp
+from services.chassis.outbox_relay import OutboxWaker
+
+_NAMESPACE = uuid5(NAMESPACE_OID, "zasov lockout limit")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitKey:
+    """What is counted, and whose: an address's or subnet's pseudonym under the monthly key of that name."""
+
+    dimension: LimitDimension.ValueType
+    key_id: str
+    pseudonym: str
+
+    @property
+    def stream_id(self) -> UUID:
+        return uuid5(_NAMESPACE, self.to_text())
+
+    def to_text(self) -> str:
+        return f"{self.dimension}:{self.key_id}:{self.pseudonym}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "LimitKey":
+        """Raises ValueError."""
+        dimension, key_id, pseudonym = text.split(":")
+        return cls(LimitDimension.ValueType(int(dimension)), key_id, pseudonym)
+
+
+class PenaltyStore:
+    """Writes penalties. Admission reads them within its own transaction."""
+
+    def __init__(self, waker: OutboxWaker) -> None:
+        self._waker = waker
+
+    async def impose(self, key: LimitKey, until: datetime) -> bool:
+        """False: one lies on the key already, or `until` has passed (a replay)."""
+        async with self._waker.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO penalty (pseudonym, dimension, key_id, until, version) VALUES ($1, $2, $3, '-infinity', 0)"
+                " ON CONFLICT DO NOTHING",
+                key.pseudonym,
+                key.dimension,
+                key.key_id,
+            )
+            row = await connection.fetchrow(
+                "SELECT version, until > clock_timestamp() AS in_force, clock_timestamp() AS now FROM penalty"
+                " WHERE pseudonym = $1 AND dimension = $2 FOR UPDATE",
+                key.pseudonym,
+                key.dimension,
+            )
+            assert row is not None
+            if row["in_force"] or until <= row["now"]:
+                return False
+            tripped = LimitTripped(dimension=key.dimension, pseudonym=key.pseudonym, key_id=key.key_id)
+            tripped.until.FromDatetime(until.astimezone(UTC))
+            events = stamp(LockoutEvent, key.stream_id, row["version"], [Fact(tripped)], row["now"])
+            await connection.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
+            await connection.execute(
+                "UPDATE penalty SET until = $3, version = $4, key_id = $5 WHERE pseudonym = $1 AND dimension = $2",
+                key.pseudonym,
+                key.dimension,
+                until,
+                events.last_version,
+                key.key_id,
+            )
+        return True

@@ -1,0 +1,212 @@
+"""Lockout's PostgreSQL: every rule of the three-strike protocol is one transaction under the subject's row lock."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from zasov.events.v1.lockout_event_pb2 import (
+    LIMIT_DIMENSION_CODES_BY_IP,
+    LIMIT_DIMENSION_CODES_BY_SUBNET,
+    LIMIT_DIMENSION_FAILURES_BY_IP,
+    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
+    LockoutEvent,
+)
+
+from services.chassis.eventstore import Fact, stamp
+from services.chassis.outbox_relay import OutboxWaker
+from services.chassis.postgres import Connection, Database
+from services.lockout.domain import (
+    STRIKES_TO_BLOCK,
+    Attempt,
+    Subject,
+    SubjectKey,
+    decide_abandoned,
+    decide_epoch,
+    decide_failure,
+    decide_success,
+    fold,
+)
+
+_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
+_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    epoch: int
+    attempts_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    blocked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    retry_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """All places are taken by attempts whose outcome is not known yet."""
+
+
+Admission = Admitted | Blocked | Limited | Full
+Decide = Callable[[Subject, Attempt], list[Fact]]
+
+
+class LockoutStore:
+    """Errors of the database pass through; nothing is half done."""
+
+    def __init__(self, database: Database, waker: OutboxWaker) -> None:
+        self._database = database
+        self._waker = waker
+
+    async def admit(self, key: SubjectKey, attempt_id: UUID, pseudonyms: Sequence[str]) -> Admission:
+        """Rule 2, once, without waiting."""
+        row = await self._database.fetch_row(
+            "SELECT * FROM admit_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
+            key.subject_id, key.owner_id, key.credential, key.stranger, attempt_id, pseudonyms, _FAILURES, STRIKES_TO_BLOCK,
+        )  # fmt: skip
+        assert row is not None
+        match row["outcome"]:
+            case "admitted":
+                return Admitted(row["epoch"], row["attempts_left"])
+            case "blocked":
+                return Blocked(row["blocked_at"])
+            case "limited":
+                return Limited(row["retry_after"])
+            case _:
+                return Full()
+
+    async def settle_right(self, key: SubjectKey, attempt_id: UUID, earlier: Sequence[UUID]) -> bool:
+        """Rule 7. False: the attempt was swept, voided or settled before."""
+        found = await self._database.fetch_value("SELECT settle_right($1, $2, $3)", key.subject_id, attempt_id, earlier)
+        if found != "strikes":
+            return bool(found == "settled")
+        async with self._waker.transaction() as connection:
+            subject, version = await _lock(connection, key.subject_id)
+            attempt = await _remove_attempt(connection, key.subject_id, attempt_id)
+            if attempt is None or attempt.epoch != subject.epoch:
+                return False
+            await connection.execute(
+                "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = ANY($2::uuid[])", key.subject_id, earlier
+            )
+            await _append(connection, subject, version, decide_success(subject, attempt))
+        return True
+
+    async def give_back(self, subject_id: UUID, attempt_id: UUID) -> bool:
+        """Rule 3: never evaluated, so the place is free again. False: it was not open."""
+        done = await self._database.execute(
+            "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = $2", subject_id, attempt_id
+        )
+        return done == "DELETE 1"
+
+    async def record_failure(self, subject_id: UUID, attempt_id: UUID) -> None:
+        """Rule 6: the stream's settling of a wrong guess. No row to remove: nothing happens."""
+        await self._close_as_wrong(subject_id, attempt_id, decide_failure)
+
+    async def sweep(self, age: timedelta) -> int:
+        """Rule 8: turns attempts older than this into strikes. One sweeper at a time. Returns how many it found."""
+        async with self._database.transaction() as connection:
+            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('zasov lockout sweep'))"):
+                return 0
+            lost = await connection.fetch(
+                "SELECT subject_id, attempt_id FROM attempt WHERE admitted_at < clock_timestamp() - $1::interval"
+                " ORDER BY admitted_at LIMIT 1000",
+                age,
+            )
+            for row in lost:
+                await self._close_as_wrong(row["subject_id"], row["attempt_id"], decide_abandoned)
+        return len(lost)
+
+    async def raise_epoch(self, key: SubjectKey, epoch: int) -> int:
+        """Rule 9. Returns the epoch held now."""
+        async with self._waker.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO subject (subject_id, owner_id, credential, stranger) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT DO NOTHING",
+                key.subject_id,
+                key.owner_id,
+                key.credential,
+                key.stranger,
+            )
+            subject, version = await _lock(connection, key.subject_id)
+            facts = decide_epoch(subject, epoch)
+            if not facts:
+                return subject.epoch
+            await connection.execute("DELETE FROM attempt WHERE subject_id = $1", key.subject_id)
+            await _append(connection, subject, version, facts)
+            return epoch
+
+    async def subject_of(self, attempt_id: UUID) -> UUID | None:
+        """Whose attempt it is; None: it is not open any more."""
+        found: UUID | None = await self._database.fetch_value(
+            "SELECT subject_id FROM attempt WHERE attempt_id = $1", attempt_id
+        )
+        return found
+
+    async def still_open(self, attempt_ids: Sequence[UUID]) -> set[UUID]:
+        rows = await self._database.fetch("SELECT attempt_id FROM attempt WHERE attempt_id = ANY($1::uuid[])", attempt_ids)
+        return {row["attempt_id"] for row in rows}
+
+    async def status(self, key: SubjectKey) -> tuple[Subject, int]:
+        """The subject and its number of open attempts; zeros for one never seen."""
+        row = await self._database.fetch_row(
+            "SELECT *, (SELECT count(*) FROM attempt a WHERE a.subject_id = s.subject_id) AS open_attempts"
+            " FROM subject s WHERE subject_id = $1",
+            key.subject_id,
+        )
+        if row is None:
+            return Subject(key), 0
+        return Subject(key, row["epoch"], row["strikes"], row["blocked_at"]), row["open_attempts"]
+
+    async def code_penalty(self, pseudonyms: Sequence[str]) -> timedelta | None:
+        """How long this origin may still cause no message; None: it may."""
+        left: timedelta | None = await self._database.fetch_value(
+            "SELECT max(until) - clock_timestamp() FROM penalty"
+            " WHERE pseudonym = ANY($1::text[]) AND dimension = ANY($2::smallint[]) AND until > clock_timestamp()",
+            pseudonyms,
+            _CODES,
+        )
+        return left
+
+    async def _close_as_wrong(self, subject_id: UUID, attempt_id: UUID, decide: Decide) -> None:
+        async with self._waker.transaction() as connection:
+            subject, version = await _lock(connection, subject_id)
+            attempt = await _remove_attempt(connection, subject_id, attempt_id)
+            if attempt is not None:
+                await _append(connection, subject, version, decide(subject, attempt))
+
+
+async def _append(connection: Connection, subject: Subject, version: int, facts: list[Fact]) -> None:
+    if not facts:
+        return
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    events = stamp(LockoutEvent, subject.key.subject_id, version, facts, now)
+    after = fold(subject, facts, now)
+    await connection.execute(
+        "SELECT append_subject($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        after.epoch,
+        after.strikes,
+        after.blocked_at,
+        *events.arguments(),
+    )
+
+
+async def _lock(connection: Connection, subject_id: UUID) -> tuple[Subject, int]:
+    """The subject and its version, locked until the transaction ends. Raises LookupError for one never seen."""
+    row = await connection.fetchrow("SELECT * FROM subject WHERE subject_id = $1 FOR UPDATE", subject_id)
+    if row is None:
+        raise LookupError("no such subject")
+    key = SubjectKey(row["owner_id"], row["credential"], row["stranger"])
+    return Subject(key, row["epoch"], row["strikes"], row["blocked_at"]), row["version"]
+
+
+async def _remove_attempt(connection: Connection, subject_id: UUID, attempt_id: UUID) -> Attempt | None:
+    row = await connection.fetchrow(
+        "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = $2 RETURNING epoch, admitted_at", subject_id, attempt_id
+    )
+    return None if row is None else Attempt(attempt_id, row["epoch"], row["admitted_at"])
