@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.infra import Infra
+from devstack.jars import BadJars
 from devstack.paths import BUILD, default_state_dir
 from devstack.postgres import Postgres
 from devstack.stack import Stack
-from devstack.state import write_json
+from devstack.state import read_json, write_json
 from devstack.supervisor import ProcessDied, Supervisor, log_path, recorded, stop_recorded
 from devstack.waiting import NotReady
 
@@ -32,7 +33,7 @@ def main() -> None:
         app.add_typer(handsets, name="handset")
     try:
         app()
-    except (NotReady, ProcessDied) as error:
+    except (BadJars, NotReady, ProcessDied) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         sys.exit(1)
 
@@ -84,6 +85,8 @@ def down(
     folder = _folder(state_dir)
     for name in stop_recorded(folder):
         _say(f"{name} did not stop when asked, and was killed")
+    if read_json(BUILD / "stack.json", {}).get("state_dir") == str(folder):
+        (BUILD / "stack.json").unlink()  # else the handsets' commands would look for what is gone
     if keep or not folder.exists():
         return
     Postgres(folder).destroy()
