@@ -1,0 +1,49 @@
+"""Codes and how they are compared. Pure; a code is stored as its MAC alone (02-architecture, Codes)."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from uuid import UUID
+
+LENGTHS = (4, 6, 8)
+MAC_BYTES = 32
+_FORM = re.compile(r"[0-9]{4,8}")
+
+
+def new_code(digits: int) -> str:
+    """Decimal digits, each code as likely as any other, leading zeros included."""
+    return f"{secrets.randbelow(10**digits):0{digits}d}"
+
+
+def new_tag() -> str:
+    """Two digits that name a request in its message ("No. 47"), so that a subscriber with several knows which is which.
+
+    Not a secret and not unique: it only tells apart what arrived within minutes.
+    """
+    return f"{secrets.randbelow(100):02d}"
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether the text could be a code: 4, 6 or 8 decimal digits of ASCII."""
+    return len(text) in LENGTHS and _FORM.fullmatch(text) is not None
+
+
+class CodeKey:
+    """The server's key. Without it a stolen table of MACs can't be tried against all ten thousand codes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def mac(self, challenge_id: UUID, code: str) -> bytes:
+        """The challenge's id is in it, so that a MAC moved to another row is worth nothing there."""
+        return hmac.digest(self._key, challenge_id.bytes + code.encode(), hashlib.sha256)
+
+    def is_right(self, challenge_id: UUID, code: str, mac: bytes) -> bool:
+        """In constant time."""
+        return hmac.compare_digest(self.mac(challenge_id, code), mac)
+
+
+def impossible_mac() -> bytes:
+    """A decoy's: random, so that no code gives it but by a chance of 2**-256."""
+    return secrets.token_bytes(MAC_BYTES)

@@ -1,0 +1,68 @@
+"""What waits to be sent, and who may have it (02-architecture, Claims)."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from services.chassis.sealing import Seal
+from services.otp import errors
+from services.otp.store import Store
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Destination:
+    """phone: E.164 with the plus sign. language: ru or en."""
+
+    phone: str
+    language: str
+
+
+def decoy_destination() -> Destination:
+    """As long as a real one, so that sealing it takes as long and its row is no shorter."""
+    return Destination("+70000000000", "ru")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Parcel:
+    """Everything that a message needs."""
+
+    destination: Destination
+    code: str
+    tag: str
+
+    def seal(self, seal: Seal, challenge_id: UUID) -> bytes:
+        return seal.close(json.dumps(asdict(self)).encode(), challenge_id.bytes)
+
+    @classmethod
+    def unseal(cls, seal: Seal, challenge_id: UUID, sealed: bytes) -> "Parcel":
+        """Raises UnsealError."""
+        plain = json.loads(seal.open(sealed, challenge_id.bytes))
+        return cls(Destination(**plain["destination"]), plain["code"], plain["tag"])
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    parcel: Parcel = field(repr=False)
+    expires_at: datetime
+    remaining: timedelta
+
+
+class Deliveries:
+    def __init__(self, store: Store, seal: Seal, lease: timedelta) -> None:
+        self._store = store
+        self._seal = seal
+        self._lease = lease
+
+    async def claim(self, challenge_id: UUID, event_id: UUID, claimant: str) -> Claimed:
+        """Raises ServiceError DELIVERY_VOID or DELIVERY_CLAIMED."""
+        claim = await self._store.claim(challenge_id, event_id, claimant, self._lease)
+        if claim.retry_in is not None:
+            raise errors.delivery_claimed(claim.retry_in)
+        if claim.sealed is None or claim.expires_at is None or claim.remaining is None:
+            raise errors.delivery_void()
+        return Claimed(Parcel.unseal(self._seal, challenge_id, claim.sealed), claim.expires_at, claim.remaining)
+
+    async def report(self, challenge_id: UUID, event_id: UUID, sent: bool) -> None:
+        """Deletes the plain code and the destination. Idempotent."""
+        await self._store.report(challenge_id, event_id, sent)

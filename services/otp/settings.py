@@ -1,0 +1,63 @@
+"""What an operator can set of the otp service."""
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.settings import ChassisSettings
+from services.otp.domain import Rules
+
+
+class OtpSettings(ChassisSettings):
+    """The defaults are the profile of mission row M4: 4 digits, 5 minutes, 3 tries."""
+
+    model_config = SettingsConfigDict(env_prefix="ZASOV_OTP_")
+
+    code_digits: Literal[4, 6, 8] = Field(default=4, description="Digits of a code for a subject without wrong checks.")
+    code_lifetime_s: float = Field(default=300.0, gt=0, le=3600, description="Seconds until a code is refused.")
+    code_tries: int = Field(default=3, ge=1, le=10, description="Checks that one code allows.")
+    cool_down_s: float = Field(
+        default=30.0, ge=0, le=3600, description="Seconds until a subject may ask for another code of the same purpose."
+    )
+    longer_after_wrong: int = Field(
+        default=3, ge=1, description="Wrong checks of a subject within 24 hours after which its codes have 6 digits."
+    )
+    longest_after_wrong: int = Field(
+        default=9,
+        ge=1,
+        description="Wrong checks within 24 hours after which codes have 8 digits and no 4-digit code is checked any more.",
+    )
+    refuse_after_wrong: int = Field(
+        default=15,
+        ge=1,
+        description="Wrong checks within 24 hours after which no code is issued and no 6-digit code is checked any more.",
+    )
+    issues_per_day: int = Field(
+        default=20, ge=1, le=1000, description="Codes that one subject may be sent within 24 hours, whoever asks for them."
+    )
+    lease_s: float = Field(default=15.0, gt=0, le=300, description="Seconds that a claim keeps other workers from a delivery.")
+    sweep_interval_s: float = Field(default=1.0, gt=0, description="Seconds between two looks for expired codes.")
+    sweep_batch: int = Field(default=200, ge=1, le=5000, description="Expired codes that one transaction of the sweep takes.")
+    decoy_sent_after_s: float = Field(
+        default=2.0, ge=0, description="Seconds after which a decoy is shown as sent; about what a real message takes."
+    )
+
+    @model_validator(mode="after")
+    def _longer_before_longest_before_refused(self) -> Self:
+        if not self.longer_after_wrong <= self.longest_after_wrong <= self.refuse_after_wrong:
+            raise ValueError("longer_after_wrong <= longest_after_wrong <= refuse_after_wrong must hold")
+        return self
+
+    def rules(self) -> Rules:
+        return Rules(
+            digits=self.code_digits,
+            lifetime=timedelta(seconds=self.code_lifetime_s),
+            tries=self.code_tries,
+            cool_down=timedelta(seconds=self.cool_down_s),
+            longer_after_wrong=self.longer_after_wrong,
+            longest_after_wrong=self.longest_after_wrong,
+            refuse_after_wrong=self.refuse_after_wrong,
+            issues_per_day=self.issues_per_day,
+        )

@@ -1,0 +1,209 @@
+"""The otp service's SQL: rows to values and back. It decides nothing."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+from asyncpg import Record
+
+from services.chassis.eventstore import Conflict, StoredEvents
+from services.chassis.postgres import Connection, Database
+from services.otp.codes import LENGTHS
+from services.otp.domain import BUDGET_WINDOW, Budget, Challenge, Purpose, State
+
+_CHALLENGE = (
+    "c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits, c.max_tries, c.is_decoy, c.code_mac, c.issued_at,"
+    " c.expires_at, c.state, c.failures, c.tries"
+)
+_INSERT_ONLY = "insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A challenge as it stands in its row. tries: checks begun, its outcome recorded or not."""
+
+    id: UUID
+    version: int
+    challenge: Challenge
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """outcome: void, claimed (retry_in), given (all but retry_in)."""
+
+    outcome: str
+    sealed: bytes | None = field(repr=False)
+    expires_at: datetime | None
+    remaining: timedelta | None
+    retry_in: timedelta | None
+
+
+class Issuing:
+    """One transaction under a subject's lock."""
+
+    def __init__(self, connection: Connection, subject_id: UUID) -> None:
+        self._connection = connection
+        self._subject_id = subject_id
+
+    async def lock(self) -> Budget:
+        """The first statement: whoever waits here sees what the one before has committed."""
+        sql = "SELECT wrong_at, issued_at, issued_for FROM subject_budget WHERE subject_id = $1 FOR UPDATE"
+        row = await self._connection.fetchrow(sql, self._subject_id)
+        if row is None:
+            insert = "INSERT INTO subject_budget (subject_id) VALUES ($1) ON CONFLICT DO NOTHING"
+            await self._connection.execute(insert, self._subject_id)
+            row = await self._connection.fetchrow(sql, self._subject_id)
+        assert row is not None  # rows of subjects are never deleted
+        purposes = (cast(Purpose, number) for number in row["issued_for"])
+        return Budget(tuple(row["wrong_at"]), tuple(zip(row["issued_at"], purposes, strict=True)))
+
+    async def open_of_flow(self, flow_id: UUID) -> tuple[datetime, Row | None]:
+        """The database's time, read under the lock, and the flow's open challenge."""
+        row = await self._connection.fetchrow(
+            f"SELECT clock_timestamp() AS now, {_CHALLENGE} FROM (SELECT) AS one"  # noqa: S608
+            " LEFT JOIN challenge c ON c.subject_id = $1 AND c.flow_id = $2 AND c.state = 'open'",
+            self._subject_id,
+            flow_id,
+        )
+        assert row is not None
+        return row["now"], _row_of(row) if row["id"] is not None else None
+
+    async def append(self, challenge: Challenge, events: StoredEvents) -> None:
+        """Raises Conflict."""
+        await _append(self._connection, challenge, events)
+
+    async def open(self, challenge: Challenge, budget: Budget, sealed: bytes, events: StoredEvents) -> None:
+        await self._connection.execute(
+            "SELECT open_challenge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+            " $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+            challenge.subject_id,
+            challenge.flow_id,
+            challenge.purpose,
+            challenge.digits,
+            challenge.max_tries,
+            challenge.is_decoy,
+            challenge.code_mac,
+            challenge.issued_at,
+            challenge.expires_at,
+            sealed,
+            list(budget.wrong_at),
+            [at for at, _ in budget.issued],
+            [purpose for _, purpose in budget.issued],
+            *events.arguments(),
+        )
+
+    async def insert(self, events: StoredEvents) -> None:
+        """Events of a stream that nobody else writes to."""
+        await self._connection.execute(f"SELECT {_INSERT_ONLY}", *events.arguments())
+
+
+class Store:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def issuing(self, subject_id: UUID) -> AsyncIterator[Issuing]:
+        async with self._database.transaction() as connection:
+            yield Issuing(connection, subject_id)
+
+    async def begin_check(
+        self, challenge_id: UUID, subject_id: UUID, flow_id: UUID, purpose: Purpose, limits: dict[int, int]
+    ) -> tuple[datetime, Row] | None:
+        """Counts and commits; only then the check may be made. None: it must not. The time names the check at `give_back`."""
+        row = await self._database.fetch_row(
+            "SELECT * FROM begin_check($1, $2, $3, $4, $5, $6)",
+            challenge_id,
+            subject_id,
+            flow_id,
+            purpose,
+            BUDGET_WINDOW,
+            [limits.get(length) for length in LENGTHS],
+        )
+        return (row["now"], _row_of(row)) if row else None
+
+    async def give_back(self, subject_id: UUID, counted_at: datetime) -> None:
+        """A right check was no wrong one."""
+        await self._database.execute(
+            "UPDATE subject_budget SET wrong_at = array_remove(wrong_at, $2) WHERE subject_id = $1", subject_id, counted_at
+        )
+
+    async def load(self, challenge_id: UUID) -> tuple[datetime, Row] | None:
+        """With the database's time."""
+        sql = f"SELECT clock_timestamp() AS now, {_CHALLENGE} FROM challenge c WHERE c.id = $1"  # noqa: S608
+        row = await self._database.fetch_row(sql, challenge_id)
+        return (row["now"], _row_of(row)) if row else None
+
+    async def append(self, challenge: Challenge, events: StoredEvents) -> None:
+        """Raises Conflict."""
+        async with self._database.connection() as connection:
+            await _append(connection, challenge, events)
+
+    async def is_reported_sent(self, challenge_id: UUID) -> bool:
+        sql = "SELECT sent FROM delivery_report WHERE challenge_id = $1"
+        return bool(await self._database.fetch_value(sql, challenge_id))
+
+    async def claim(self, challenge_id: UUID, event_id: UUID, claimant: str, lease: timedelta) -> Claim:
+        sql = "SELECT * FROM claim_delivery($1, $2, $3, $4)"
+        row = await self._database.fetch_row(sql, challenge_id, event_id, claimant, lease)
+        assert row is not None
+        return Claim(row["outcome"], row["sealed"], row["expires_at"], row["remaining"], row["retry_in"])
+
+    async def report(self, challenge_id: UUID, event_id: UUID, sent: bool) -> None:
+        """Of two workers' reports, the one that says "sent" is true: a message can't be called back."""
+        await self._database.execute(
+            "WITH announced AS (SELECT stream_id FROM event WHERE stream_id = $1 AND version = 1 AND event_id = $2),"
+            " done AS (DELETE FROM delivery d USING announced a WHERE d.challenge_id = a.stream_id)"
+            " INSERT INTO delivery_report AS r (challenge_id, sent, reported_at)"
+            " SELECT stream_id, $3, clock_timestamp() FROM announced"
+            " ON CONFLICT (challenge_id) DO UPDATE SET sent = true, reported_at = excluded.reported_at"
+            " WHERE excluded.sent AND NOT r.sent",
+            challenge_id,
+            event_id,
+            sent,
+        )
+
+
+async def lock_lapsed(connection: Connection, at_most: int) -> tuple[datetime, list[Row]]:
+    """Open challenges whose time is over, locked until the transaction ends; those that somebody else holds are left out."""
+    rows = await connection.fetch(
+        f"SELECT clock_timestamp() AS now, {_CHALLENGE} FROM challenge c"  # noqa: S608
+        " WHERE c.state = 'open' AND c.expires_at <= clock_timestamp() ORDER BY c.expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        at_most,
+    )
+    # The newest reading: each row's was taken as it was met, and is past the expiry of that row.
+    return max((row["now"] for row in rows), default=datetime.min), [_row_of(row) for row in rows]
+
+
+async def append_all(connection: Connection, changes: Sequence[tuple[Challenge, StoredEvents]]) -> None:
+    """Many streams at once, in the caller's transaction, which holds the locks of their rows."""
+    arguments = [(challenge.state, challenge.failures, *events.arguments()) for challenge, events in changes]
+    await connection.executemany(_APPEND, arguments)
+
+
+_APPEND = "SELECT append_to_challenge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+
+
+async def _append(connection: Connection, challenge: Challenge, events: StoredEvents) -> None:
+    if not await connection.fetchval(_APPEND, challenge.state, challenge.failures, *events.arguments()):
+        raise Conflict
+
+
+def _row_of(row: Record) -> Row:
+    challenge = Challenge(
+        subject_id=row["subject_id"],
+        flow_id=row["flow_id"],
+        purpose=cast(Purpose, row["purpose"]),
+        digits=row["digits"],
+        max_tries=row["max_tries"],
+        is_decoy=row["is_decoy"],
+        code_mac=row["code_mac"],
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        state=State(row["state"]),
+        failures=row["failures"],
+    )
+    return Row(row["id"], row["version"], challenge, row["tries"])

@@ -1,0 +1,134 @@
+"""Claim and Report: who may have the plain code, and how long."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from zasov.otp.v1 import delivery_service_pb2 as delivery_pb
+
+PHONE = "+79161234567"
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, float]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in rpc_status.from_call(caught.value).details:
+        detail.Unpack(info)
+        detail.Unpack(retry)
+    return caught.value.code(), info.reason, retry.retry_delay.ToTimedelta().total_seconds()
+
+
+async def is_void(call: Any) -> bool:
+    return (await refused(call))[:2] == (grpc.StatusCode.NOT_FOUND, "DELIVERY_VOID")
+
+
+@pytest.mark.row("M4")
+async def test_a_claim_gives_everything_that_the_message_needs(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    claimed = await otp.claim(issued)
+    assert (claimed.phone, claimed.language, claimed.tag) == (PHONE, "ru", issued.tag)
+    assert claimed.expires_at == issued.expires_at
+    assert 295_000 < claimed.remaining_ms <= 300_000
+
+
+async def test_a_repeated_claim_answers_the_same_code_and_renews_the_lease(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    first = await otp.claim(issued)
+    until = await otp.sql.fetchval("SELECT claimed_until FROM delivery")
+    assert (await otp.claim(issued)).code == first.code
+    assert await otp.sql.fetchval("SELECT claimed_until FROM delivery") > until
+
+
+async def test_another_worker_waits_until_the_lease_is_over(start: Any, subject: UUID, flow: UUID) -> None:
+    otp = await start(lease_s=0.6)
+    issued = await otp.issue(subject, flow)
+    code = (await otp.claim(issued, "a")).code
+    status, reason, seconds = await refused(otp.claim(issued, "b"))
+    assert (status, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DELIVERY_CLAIMED")
+    assert 0 < seconds <= 0.6
+    await asyncio.sleep(seconds)
+    assert (await otp.claim(issued, "b")).code == code
+
+
+async def test_of_ten_workers_at_once_one_gets_the_claim(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    event_id = await otp.issued_event_id(issued)
+    requests = [
+        delivery_pb.ClaimRequest(challenge_id=issued.challenge_id, event_id=str(event_id), claimant=f"worker-{n}")
+        for n in range(10)
+    ]
+    answers = await asyncio.gather(*(otp.deliveries.Claim(r, timeout=10) for r in requests), return_exceptions=True)
+    assert sum(not isinstance(answer, Exception) for answer in answers) == 1
+
+
+@pytest.mark.row("B2")
+async def test_every_claim_is_audited_without_the_secret(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    await otp.claim(issued, "a")
+    await otp.claim(issued, "a")
+    await refused(otp.claim(issued, "b"))
+    rows = await otp.sql.fetch("SELECT * FROM claim_audit")
+    assert [(str(row["challenge_id"]), row["claimant"]) for row in rows] == [(issued.challenge_id, "a")] * 2
+    assert set(rows[0].keys()) == {"challenge_id", "id", "claimant", "claimed_at"}
+
+
+@pytest.mark.row("B2")
+async def test_a_claim_needs_the_id_of_the_event(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    request = delivery_pb.ClaimRequest(challenge_id=issued.challenge_id, event_id=str(uuid4()), claimant="a")
+    assert await is_void(otp.deliveries.Claim(request, timeout=10))
+
+
+@pytest.mark.row("M11")
+async def test_a_reported_delivery_is_deleted_and_shown_as_sent(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    await otp.claim(issued)
+    await otp.report(issued)
+    await otp.report(issued)
+    assert await otp.deliveries_waiting() == 0
+    assert await is_void(otp.claim(issued))
+    assert (await otp.state(issued)).sent
+
+
+@pytest.mark.row("M11")
+async def test_a_failed_delivery_is_deleted_and_not_shown_as_sent(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    await otp.report(issued, delivery_pb.DELIVERY_OUTCOME_FAILED)
+    assert await otp.deliveries_waiting() == 0
+    assert not (await otp.state(issued)).sent
+
+
+@pytest.mark.row("M11")
+async def test_of_two_workers_reports_the_one_that_sent_counts(otp: Any, subject: UUID, flow: UUID) -> None:
+    for order in ((1, 2), (2, 1)):
+        issued = await otp.issue(uuid4(), flow)
+        for outcome in order:
+            await otp.report(issued, outcome)
+        assert (await otp.state(issued)).sent
+
+
+async def test_a_report_of_another_event_does_nothing(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    request = delivery_pb.ReportRequest(challenge_id=issued.challenge_id, event_id=str(uuid4()), outcome=1)
+    await otp.deliveries.Report(request, timeout=10)
+    assert await otp.deliveries_waiting() == 1
+
+
+@pytest.mark.row("M10")
+async def test_what_can_no_longer_be_used_can_no_longer_be_claimed(otp: Any, subject: UUID, flow: UUID) -> None:
+    verified = await otp.issue(subject, flow)
+    await otp.verify(verified, subject, flow, await otp.code_of(verified))
+    assert await is_void(otp.claim(verified))
+    await otp.pass_cool_down(subject)
+    superseded = await otp.issue(subject, flow)
+    await otp.pass_cool_down(subject)
+    newest = await otp.issue(subject, flow)
+    assert await is_void(otp.claim(superseded))
+    assert await otp.deliveries_waiting() == 1
+    await otp.age(300, subject)
+    assert await is_void(otp.claim(newest))
