@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 from pydantic import ValidationError
@@ -39,9 +39,18 @@ def main(
         sys.exit(2)
     telemetry.configure(service, role, settings.log_level, settings.traces_file, settings.trace_sample_ratio)
     if role == "migrate":
-        uvloop.run(_migrate(settings, migrations))
+        _run_or_say_why(_migrate(settings, migrations))
         return
-    uvloop.run(_run(settings, roles[role]))
+    _run_or_say_why(_run(settings, roles[role]))
+
+
+def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
+    """Exits with 1 after an exception. Python's own farewell would print its text, which may quote a row."""
+    try:
+        uvloop.run(work)
+    except Exception as error:
+        telemetry.logger().error("died", error=telemetry.error_name(error), where=telemetry.raised_at(error))
+        sys.exit(1)
 
 
 def _usage(service: str, names: list[str]) -> int:

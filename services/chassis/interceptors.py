@@ -86,7 +86,7 @@ def map_errors(method: str, inner: Behaviour) -> Behaviour:
             failure = errors.unavailable()
         except Exception as error:
             telemetry.logger().error(
-                "unexpected error", method=method, error=telemetry.error_name(error), where=_raised_at(error)
+                "unexpected error", method=method, error=telemetry.error_name(error), where=telemetry.raised_at(error)
             )
             failure = errors.bug()
         await context.abort_with_status(errors.to_status(failure))  # type: ignore[attr-defined]
@@ -185,14 +185,3 @@ def unknown_field(message: Message) -> str | None:
             if inner is not None:
                 return f"{field.name}.{inner}"
     return None
-
-
-def _raised_at(error: BaseException) -> str:
-    """File and line: enough to find it, and nothing that anybody typed."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "?"
-    path = trace.tb_frame.f_code.co_filename
-    return f"{'/'.join(path.split('/')[-2:])}:{trace.tb_lineno}"

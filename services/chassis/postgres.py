@@ -141,6 +141,7 @@ async def migrate(settings: ChassisSettings, folders: Sequence[Path]) -> list[st
             digest = await connection.fetchval("SELECT encode(sha256($1), 'hex')", text.encode())
             if name in known:
                 if known[name] != digest:
+                    logger().error("migration was changed after it had been applied", migration=name)
                     raise RuntimeError(f"{name} was changed after it had been applied")
                 continue
             async with connection.transaction():

@@ -61,7 +61,10 @@ class Pseudonyms:
 
     def identifier(self, identifier: str, now: datetime) -> UUID:
         """The id under which an identifier that resolves to nothing is published this month. Raises NoKeyForMonth."""
-        return UUID(bytes=_mac(self._key_of(now)[1], "identifier", identifier), version=8)
+        number = int.from_bytes(_mac(self._key_of(now)[1], "identifier", identifier), "big")
+        # Version 8, variant 10: made in our own way (RFC 9562, 5.8). Python's UUID(version=…) knows 1 to 5 only.
+        number = number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62
+        return UUID(int=number)
 
     def _key_of(self, now: datetime) -> tuple[str, bytes]:
         month = now.strftime("%Y-%m")

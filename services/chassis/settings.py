@@ -32,7 +32,10 @@ class ChassisSettings(BaseSettings):
 def print_settings(settings: type[ChassisSettings]) -> None:
     """Lists each setting: environment variable, default, meaning."""
     prefix = str(settings.model_config.get("env_prefix", ""))
-    table = Table("environment variable", "default", "meaning", show_lines=False)
+    table = Table(show_lines=False)
+    table.add_column("environment variable", no_wrap=True, min_width=max(len(prefix + name) for name in settings.model_fields))
+    table.add_column("default")
+    table.add_column("meaning")
     for name, spec in settings.model_fields.items():
         default = "(required)" if spec.is_required() else str(spec.default)
         table.add_row(f"{prefix}{name}".upper(), default, spec.description or "")

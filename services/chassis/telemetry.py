@@ -70,6 +70,17 @@ def error_name(error: BaseException) -> str:
     return type(error).__name__
 
 
+def raised_at(error: BaseException) -> str:
+    """File and line: enough to find it, and nothing that anybody typed."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    path = trace.tb_frame.f_code.co_filename
+    return f"{'/'.join(path.split('/')[-2:])}:{trace.tb_lineno}"
+
+
 def _only_allowed(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
     unknown = [name for name in fields if name not in ALLOWED_LOG_FIELDS]
     if unknown:
@@ -79,14 +90,18 @@ def _only_allowed(_: object, __: str, fields: structlog.typing.EventDict) -> str
 
 
 class _LibraryFormatter(logging.Formatter):
-    """A library's line: its name and the unformatted message, for arguments may hold anything."""
+    """A library's line: its name and the unformatted message, for arguments may hold anything.
+
+    Only the message's first line: asyncio puts the exception's own text, ready-made, into those that follow.
+    """
 
     def __init__(self, fixed: Mapping[str, str]) -> None:
         super().__init__()
         self._fixed = fixed
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {**self._fixed, "level": record.levelname.lower(), "logger": record.name, "event": str(record.msg)}
+        event = str(record.msg).partition("\n")[0]
+        line = {**self._fixed, "level": record.levelname.lower(), "logger": record.name, "event": event}
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
         return json.dumps(line)

@@ -1,0 +1,151 @@
+"""Auth's PostgreSQL: accounts, sessions, strangers. Reads take no lock; a write compares the version it was decided on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset, SessionEnded
+from zasov.events.v1.meta_pb2 import Origin
+
+from services.auth.domain import Account, NewSession, fold
+from services.auth.identifiers import LookupKey, Phone
+from services.auth.vault import AccountVault, Vaults
+from services.chassis.clock import DatabaseTime
+from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
+from services.chassis.outbox_relay import OutboxWaker
+from services.chassis.postgres import Database
+
+_RESERVED_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An account as it was read."""
+
+    account: Account
+    vault: AccountVault
+    time: DatabaseTime
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    account_id: UUID
+    session_id: UUID
+    token_hash: bytes
+    expires_at: datetime
+
+
+class Accounts:
+    """Errors of the database pass through."""
+
+    def __init__(self, database: Database, waker: OutboxWaker, lookup: LookupKey, vaults: Vaults, notice_lifetime: timedelta):
+        self._database = database
+        self._waker = waker
+        self._lookup = lookup
+        self._vaults = vaults
+        self._notice_lifetime = notice_lifetime
+
+    async def resolve(self, phone: Phone) -> tuple[UUID | None, DatabaseTime]:
+        """The account that the number leads to, if any; and the time."""
+        row = await self._database.fetch_row(
+            "SELECT clock_timestamp() AS now,"
+            " (SELECT account_id FROM identifier WHERE lookup = $1 AND reserved_until IS NULL) AS account_id",
+            self._lookup.of(phone),
+        )
+        assert row is not None
+        return row["account_id"], DatabaseTime.just_read(row["now"])
+
+    async def load(self, account_id: UUID) -> Loaded | None:
+        """The account with its key; None: there is none (any more)."""
+        row = await self._database.fetch_row(
+            "SELECT a.*, k.wrapped, clock_timestamp() AS now FROM account a JOIN account_key k USING (account_id)"
+            " WHERE account_id = $1",
+            account_id,
+        )
+        if row is None:
+            return None
+        account = Account(
+            account_id, row["version"], row["credential_version"], row["password"], row["contact"], tuple(row["open_failures"])
+        )
+        return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
+
+    async def stranger_version(self, stranger_id: UUID) -> int:
+        return int(await self._database.fetch_value("SELECT version FROM stranger WHERE stranger_id = $1", stranger_id) or 0)
+
+    async def append(
+        self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin | None, session: NewSession | None = None
+    ) -> None:
+        """Raises Conflict: reload and decide again. The session is the one that a SessionStarted among the facts is about."""
+        events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
+        after = fold(account, facts)
+        keep = next((f.payload.all_except_session_id for f in facts if isinstance(f.payload, SessionEnded)), None)
+        appended = await self._database.fetch_value(
+            "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            account.version, after.credential_version, after.password, after.contact, after.open_failures,
+            session and session.session_id, session and session.token_hash, session and session.expires_at,
+            keep and UUID(keep), _notices(facts, events), self._notice_lifetime, *events.arguments(),
+        )  # fmt: skip
+        self._appended(appended)
+
+    async def append_stranger(
+        self, stranger_id: UUID, version: int, facts: Sequence[Fact], now: datetime, origin: Origin
+    ) -> None:
+        """Raises Conflict."""
+        events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
+        self._appended(
+            await self._database.fetch_value(
+                "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version, *events.arguments()
+            )
+        )
+
+    async def reserve_identifier(self, phone: Phone, account_id: UUID) -> UUID | None:
+        """Whose the number is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
+        row = await self._database.fetch_row(
+            "INSERT INTO identifier AS i (lookup, account_id, reserved_until)"
+            " VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))"
+            " ON CONFLICT (lookup) DO UPDATE SET account_id = excluded.account_id, reserved_until = excluded.reserved_until"
+            " WHERE i.reserved_until < clock_timestamp() RETURNING account_id",
+            self._lookup.of(phone),
+            account_id,
+            _RESERVED_S,
+        )
+        if row is not None:
+            return account_id
+        return (await self.resolve(phone))[0]
+
+    async def confirm_identifier(self, phone: Phone, account_id: UUID) -> bool:
+        """False: the reservation ran out and went to somebody else."""
+        done = await self._database.execute(
+            "UPDATE identifier SET reserved_until = NULL WHERE lookup = $1 AND account_id = $2",
+            self._lookup.of(phone),
+            account_id,
+        )
+        return done == "UPDATE 1"
+
+    async def make_vault(self, account_id: UUID) -> AccountVault:
+        """A new account's key, stored before anything is sealed with it."""
+        vault, wrapped = self._vaults.make(account_id)
+        await self._database.execute("INSERT INTO account_key (account_id, wrapped) VALUES ($1, $2)", account_id, wrapped)
+        return vault
+
+    async def find_session(self, account_id: UUID, session_id: UUID) -> LiveSession | None:
+        """None: unknown, ended or expired."""
+        row = await self._database.fetch_row(
+            "SELECT token_hash, expires_at FROM session WHERE account_id = $1 AND session_id = $2"
+            " AND ended_at IS NULL AND expires_at > clock_timestamp()",
+            account_id,
+            session_id,
+        )
+        return None if row is None else LiveSession(account_id, session_id, row["token_hash"], row["expires_at"])
+
+    def _appended(self, appended: bool) -> None:
+        if not appended:
+            raise Conflict
+        self._waker.wake()
+
+
+def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
+    """Ids of the events that the subscriber is told of (M20)."""
+    told = PasswordChanged | PasswordReset
+    return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]

@@ -1,0 +1,56 @@
+"""otp, as auth sees it."""
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from zasov.events.v1.meta_pb2 import Origin
+from zasov.events.v1.otp_event_pb2 import OtpPurpose
+from zasov.otp.v1 import otp_service_pb2 as pb
+
+from services.auth import errors
+from services.auth.flows import Flow
+from services.auth.identifiers import Phone
+from services.chassis.rpc_clients import call
+
+if TYPE_CHECKING:
+    from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceAsyncStub
+
+
+class Codes:
+    """One-time codes over gRPC. Errors of the call pass as ServiceError: COOL_DOWN, CODE_BUDGET_SPENT, unavailable."""
+
+    def __init__(self, stub: "OtpServiceAsyncStub", timeout_s: float) -> None:
+        self._stub = stub
+        self._timeout_s = timeout_s
+
+    async def issue(
+        self,
+        flow_id: UUID,
+        subject_id: UUID,
+        purpose: OtpPurpose.ValueType,
+        send_to: tuple[Phone, str] | None,
+        origin: Origin,
+    ) -> pb.IssueResponse:
+        """send_to: phone and language; None: a decoy, which is never delivered and never right."""
+        request = pb.IssueRequest(subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin)
+        if send_to is not None:
+            phone, language = send_to
+            request.destination.CopyFrom(pb.Destination(phone=phone.e164, language=language))
+        answer: pb.IssueResponse = await call(self._stub.Issue, request, at_most_s=self._timeout_s)
+        return answer
+
+    async def verify(self, flow: Flow, code: str, origin: Origin) -> None:
+        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD."""
+        request = pb.VerifyRequest(
+            challenge_id=str(flow.challenge_id),
+            subject_id=str(flow.subject_id),
+            flow_id=str(flow.flow_id),
+            purpose=flow.purpose,
+            code=code,
+            origin=origin,
+        )
+        answer: pb.VerifyResponse = await call(self._stub.Verify, request, at_most_s=self._timeout_s)
+        if answer.outcome == pb.VERIFY_OUTCOME_WRONG:
+            raise errors.code_rejected(answer.tries_left)
+        if answer.outcome != pb.VERIFY_OUTCOME_RIGHT:
+            raise errors.code_dead()

@@ -1,0 +1,159 @@
+"""Accounts: pure. No I/O and no clock. What is secret passes through as sealed bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from google.protobuf.message import Message
+from zasov.events.v1.auth_event_pb2 import (
+    AccountRegistered,
+    LoginFailed,
+    LoginRefused,
+    LoginSucceeded,
+    PasswordChanged,
+    PasswordRehashed,
+    PasswordReset,
+    SessionEnded,
+    SessionStarted,
+)
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Credential
+
+from services.chassis.eventstore import Fact
+
+_LENGTH_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The state row. password and contact are sealed with the account's own key."""
+
+    account_id: UUID
+    version: int = 0
+    credential_version: int = 0
+    password: bytes = b""
+    contact: bytes = b""
+    open_failures: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that is about to begin. token_hash: SHA-256 of the bearer token."""
+
+    session_id: UUID
+    token_hash: bytes
+    expires_at: datetime
+
+
+class PasswordMoved(Exception):
+    """The password is not the one that was verified any more: the decision falls."""
+
+
+def decide_registration(sealed_contact: bytes, sealed_password: bytes, session: NewSession) -> list[Fact]:
+    """An account with its first password, and the session that goes with it (M2)."""
+    return [
+        Fact(AccountRegistered(credential_version=1), secret=_join(sealed_contact, sealed_password)),
+        _session_started(session),
+    ]
+
+
+def decide_success(
+    account: Account, verified_version: int, attempt_id: UUID, session: NewSession, rehashed: bytes | None
+) -> list[Fact]:
+    """A settled right guess (rule 7). Raises PasswordMoved."""
+    if account.credential_version != verified_version:
+        raise PasswordMoved
+    facts = [
+        Fact(
+            LoginSucceeded(
+                attempt_id=str(attempt_id),
+                credential=CREDENTIAL_PASSWORD,
+                credential_version=verified_version,
+                session_id=str(session.session_id),
+            )
+        ),
+        _session_started(session),
+    ]
+    if rehashed is not None:
+        facts.append(Fact(PasswordRehashed(), secret=rehashed, is_public=False))
+    return facts
+
+
+def decide_failure(attempt_id: UUID, credential_version: int, known: bool) -> list[Fact]:
+    """A wrong guess that was evaluated (rule 6): recorded whatever has happened since."""
+    return [
+        Fact(
+            LoginFailed(
+                attempt_id=str(attempt_id),
+                credential=CREDENTIAL_PASSWORD,
+                credential_version=credential_version,
+                identifier_known=known,
+            )
+        )
+    ]
+
+
+def decide_refusal(reason: "LoginRefused.Reason.ValueType", credential: Credential.ValueType, known: bool) -> list[Fact]:
+    return [Fact(LoginRefused(reason=reason, credential=credential, identifier_known=known))]
+
+
+def decide_change(account: Account, verified_version: int, sealed_password: bytes, session_id: UUID) -> list[Fact]:
+    """A new password by one who knew the old one: all other sessions end (M8). Raises PasswordMoved."""
+    if account.credential_version != verified_version:
+        raise PasswordMoved
+    changed = PasswordChanged(credential_version=account.credential_version + 1)
+    return [Fact(changed, secret=sealed_password), _others_ended(session_id)]
+
+
+def decide_reset(
+    account: Account, via: "PasswordReset.Via.ValueType", sealed_password: bytes, session: NewSession
+) -> list[Fact]:
+    """A new password by one who proved the number: all other sessions end (M4, M19)."""
+    reset = PasswordReset(credential_version=account.credential_version + 1, via=via)
+    return [Fact(reset, secret=sealed_password), _others_ended(session.session_id), _session_started(session)]
+
+
+def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
+    """The state after one more event; its version is the caller's to keep."""
+    match event:
+        case AccountRegistered():
+            contact, password = _split(secret or b"")
+            return replace(account, credential_version=event.credential_version, contact=contact, password=password)
+        case PasswordChanged() | PasswordReset():
+            version = event.credential_version
+            return replace(account, credential_version=version, password=secret or b"", open_failures=())
+        case PasswordRehashed():
+            return replace(account, password=secret or b"")
+        case LoginFailed():
+            return replace(account, open_failures=(*account.open_failures, UUID(event.attempt_id)))
+        case LoginSucceeded():
+            return replace(account, open_failures=())
+        case LoginRefused() | SessionStarted() | SessionEnded():
+            return account
+    raise TypeError(f"{type(event).__name__} is not an event of an account")
+
+
+def fold(account: Account, facts: Sequence[Fact]) -> Account:
+    """The state after the facts, and their number added to its version."""
+    for fact in facts:
+        account = evolve(account, fact.payload, fact.secret)
+    return replace(account, version=account.version + len(facts))
+
+
+def _session_started(session: NewSession) -> Fact:
+    started = SessionStarted(session_id=str(session.session_id))
+    started.expires_at.FromDatetime(session.expires_at)
+    return Fact(started, secret=session.token_hash)
+
+
+def _others_ended(session_id: UUID) -> Fact:
+    return Fact(SessionEnded(all_except_session_id=str(session_id), reason=SessionEnded.REASON_NEW_PASSWORD))
+
+
+def _join(first: bytes, second: bytes) -> bytes:
+    return len(first).to_bytes(_LENGTH_BYTES, "big") + first + second
+
+
+def _split(joined: bytes) -> tuple[bytes, bytes]:
+    end = _LENGTH_BYTES + int.from_bytes(joined[:_LENGTH_BYTES], "big")
+    return joined[_LENGTH_BYTES:end], joined[end:]

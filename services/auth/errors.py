@@ -1,0 +1,80 @@
+"""Why auth says no. The reasons are part of the API: callers switch on them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import grpc
+
+from services.chassis.errors import ServiceError
+
+CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
+SIGN_IN_BLOCKED = "SIGN_IN_BLOCKED"
+ORIGIN_LIMITED = "ORIGIN_LIMITED"
+SESSION_INVALID = "SESSION_INVALID"
+PASSWORD_POLICY = "PASSWORD_POLICY"  # noqa: S105
+GRANT_INVALID = "GRANT_INVALID"
+CODE_REJECTED = "CODE_REJECTED"
+CODE_DEAD = "CODE_DEAD"
+DELIVERY_VOID = "DELIVERY_VOID"
+DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
+NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
+
+# M3: nothing else lifts a block.
+WAYS_OUT = "recovery_by_code"
+
+
+def credentials_rejected(attempts_left: int) -> ServiceError:
+    """The same whoever it is for."""
+    return ServiceError(
+        grpc.StatusCode.UNAUTHENTICATED,
+        CREDENTIALS_REJECTED,
+        "The phone number or the password is wrong.",
+        metadata={"attempts_left": str(attempts_left)},
+    )
+
+
+def sign_in_blocked() -> ServiceError:
+    """The same whoever it is for."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        SIGN_IN_BLOCKED,
+        "Sign-in is blocked after three wrong passwords; a new password lifts the block.",
+        metadata={"ways_out": WAYS_OUT},
+    )
+
+
+def origin_limited(retry_after: timedelta) -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, ORIGIN_LIMITED, "Too much from this address.", retry_after=retry_after
+    )
+
+
+def session_invalid() -> ServiceError:
+    return ServiceError(grpc.StatusCode.UNAUTHENTICATED, SESSION_INVALID, "The session is unknown, ended or expired.")
+
+
+def password_policy(field: str, failed: Mapping[str, str]) -> ServiceError:
+    """One violation for the field, that names each rule that failed (M7)."""
+    return ServiceError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        PASSWORD_POLICY,
+        "The password does not meet the policy.",
+        metadata={"failed_rules": ",".join(failed)},
+        violations={field: " ".join(failed.values())},
+    )
+
+
+def grant_invalid() -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, GRANT_INVALID, "The grant is not of this flow and step, was used or has expired."
+    )
+
+
+def code_rejected(tries_left: int) -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.UNAUTHENTICATED, CODE_REJECTED, "The code is wrong.", metadata={"tries_left": str(tries_left)}
+    )
+
+
+def code_dead() -> ServiceError:
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CODE_DEAD, "The code is no longer good; ask for another one.")

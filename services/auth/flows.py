@@ -1,0 +1,135 @@
+"""Registration (M2) and recovery (M4): a code proves the number, a grant leads from step to step, a password ends it.
+
+A grant is opaque, single use, and bound to flow, purpose and step. A step cannot be called without that of the step before.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from zasov.events.v1.otp_event_pb2 import OtpPurpose
+
+from services.auth import errors
+from services.auth.identifiers import Phone
+from services.auth.sessions import decode_token, encode_token, hash_of, same
+from services.chassis.postgres import Database
+from services.chassis.sealing import Seal
+
+_GRANT_BYTES = 32
+
+
+class Step(IntEnum):
+    """How far a flow has come."""
+
+    CODE_SENT = 1
+    CODE_CONFIRMED = 2
+    DONE = 3
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
+
+    subject_id: whose code it is. phone: what was typed, and where the code went. language: "ru" or "en".
+    """
+
+    flow_id: UUID
+    purpose: OtpPurpose.ValueType
+    step: Step
+    challenge_id: UUID
+    subject_id: UUID
+    account_id: UUID | None
+    phone: Phone
+    language: str
+    expires_at: datetime
+
+
+class Flows:
+    """The flows under way, and their grants."""
+
+    def __init__(self, database: Database, seal: Seal, lifetime: timedelta) -> None:
+        self._database = database
+        self._seal = seal
+        self._lifetime = lifetime
+
+    async def open(self, flow: Flow) -> str:
+        """Stores a flow whose code has been sent. Returns the grant."""
+        grant, grant_hash = _new_grant(flow.flow_id)
+        await self._database.execute(
+            "INSERT INTO flow (flow_id, purpose, step, grant_hash, challenge_id, subject_id, account_id, details, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9::interval)",
+            flow.flow_id, flow.purpose, flow.step, grant_hash, flow.challenge_id, flow.subject_id, flow.account_id,
+            self._close(flow), self._lifetime,
+        )  # fmt: skip
+        return grant
+
+    async def find(self, grant: str, purpose: OtpPurpose.ValueType, step: Step) -> Flow:
+        """The flow that the grant belongs to. Raises ServiceError GRANT_INVALID."""
+        decoded = decode_token(grant, ids=1)
+        if decoded is None:
+            raise errors.grant_invalid()
+        (flow_id,), secret = decoded
+        row = await self._database.fetch_row(
+            "SELECT * FROM flow WHERE flow_id = $1 AND purpose = $2 AND step = $3 AND expires_at > clock_timestamp()",
+            flow_id,
+            purpose,
+            step,
+        )
+        if row is None or not same(row["grant_hash"], hash_of(secret)):
+            raise errors.grant_invalid()
+        return self._open(row)
+
+    async def advance(self, flow: Flow, used_grant: str, step: Step, challenge_id: UUID | None = None) -> tuple[str, datetime]:
+        """Uses the grant up and takes the step. Returns the next grant and its expiry. Raises ServiceError GRANT_INVALID."""
+        grant, grant_hash = _new_grant(flow.flow_id)
+        expires_at = await self._database.fetch_value(
+            "UPDATE flow SET step = $4, grant_hash = $5, challenge_id = coalesce($6, challenge_id)"
+            " WHERE flow_id = $1 AND step = $2 AND grant_hash = $3 AND expires_at > clock_timestamp() RETURNING expires_at",
+            flow.flow_id,
+            flow.step,
+            _hash_of_grant(used_grant),
+            step,
+            grant_hash,
+            challenge_id,
+        )
+        if expires_at is None:
+            raise errors.grant_invalid()
+        return grant, expires_at
+
+    async def remove_expired(self) -> None:
+        await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
+
+    def _close(self, flow: Flow) -> bytes:
+        details = {"phone": flow.phone.e164, "language": flow.language}
+        return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
+
+    def _open(self, row: asyncpg.Record) -> Flow:
+        details: dict[str, Any] = json.loads(self._seal.open(row["details"], row["flow_id"].bytes))
+        return Flow(
+            flow_id=row["flow_id"],
+            purpose=row["purpose"],
+            step=Step(row["step"]),
+            challenge_id=row["challenge_id"],
+            subject_id=row["subject_id"],
+            account_id=row["account_id"],
+            phone=Phone(details["phone"]),
+            language=details["language"],
+            expires_at=row["expires_at"],
+        )
+
+
+def _new_grant(flow_id: UUID) -> tuple[str, bytes]:
+    secret = secrets.token_bytes(_GRANT_BYTES)
+    return encode_token(flow_id, secret), hash_of(secret)
+
+
+def _hash_of_grant(grant: str) -> bytes:
+    decoded = decode_token(grant, ids=1)
+    if decoded is None:
+        raise errors.grant_invalid()
+    return hash_of(decoded[1])

@@ -1,0 +1,117 @@
+"""Argon2id (RFC 9106) behind a bounded line: overload is refused before it can cost anybody a strike."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from services.auth.admission import Admission
+from services.chassis.errors import overloaded
+
+T = TypeVar("T")
+
+
+class Place:
+    """A reserved place in the line, not a thread. A context manager; leaving it frees the place."""
+
+    def __init__(self, line: "HashingLine") -> None:
+        self._line = line
+        self._subject: UUID | None = None
+
+    def take_for(self, subject: UUID) -> None:
+        """Raises ServiceError RESOURCE_EXHAUSTED when one subscriber has taken a share of the line that is too large."""
+        self._line.count_subject(subject)
+        self._subject = subject
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.leave(self._subject)
+
+
+class HashingLine:
+    """One thread a core; `places` requests at most, `per_subject` of them for one subscriber."""
+
+    def __init__(self, hasher: PasswordHasher, threads: int, places: int, per_subject: int) -> None:
+        self._hasher = hasher
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._turn = asyncio.Semaphore(threads)
+        self._places = places
+        self._per_subject = per_subject
+        self._taken = 0
+        self._by_subject: Counter[UUID] = Counter()
+        self._seconds_a_hash = 0.02
+        # What a guess at somebody unknown is tested against: same parameters, same time.
+        self.dummy_hash = hasher.hash("nobody's password")
+
+    def reserve(self) -> Place:
+        """Raises ServiceError RESOURCE_EXHAUSTED with a retry time when the line is full. Costs nothing else."""
+        if self._taken >= self._places:
+            raise overloaded(self._until_free())
+        self._taken += 1
+        return Place(self)
+
+    def count_subject(self, subject: UUID) -> None:
+        if self._by_subject[subject] >= self._per_subject:
+            raise overloaded(self._until_free())
+        self._by_subject[subject] += 1
+
+    def leave(self, subject: UUID | None) -> None:
+        self._taken -= 1
+        if subject is not None:
+            self._by_subject[subject] -= 1
+            if not self._by_subject[subject]:
+                del self._by_subject[subject]
+
+    async def verify(self, admission: Admission, may_start: Callable[[], bool], hashed: str, password: str) -> bool | None:
+        """Whether the password is right; None: its turn came when `may_start` said no, and it was never evaluated.
+
+        The admission is spent by it: one admitted attempt is one evaluation.
+        """
+
+        def evaluate() -> bool:
+            try:
+                return self._hasher.verify(hashed, password)
+            except VerifyMismatchError:
+                return False
+
+        async def spend() -> bool | None:
+            if not may_start():
+                return None
+            admission.spend()
+            return await self._in_thread(evaluate)
+
+        return await self._in_turn(spend)
+
+    async def hash(self, place: Place, password: str) -> str:
+        """Hashes a new password; the caller holds a place."""
+        return await self._in_turn(lambda: self._in_thread(lambda: self._hasher.hash(password)))
+
+    def needs_rehash(self, hashed: str) -> bool:
+        """Whether it was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(hashed)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        async with self._turn:
+            return await work()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        result = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self._seconds_a_hash += 0.05 * (time.perf_counter() - started - self._seconds_a_hash)
+        return result
+
+    def _until_free(self) -> timedelta:
+        return timedelta(seconds=max(0.1, self._taken * self._seconds_a_hash / self._threads))

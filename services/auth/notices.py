@@ -1,0 +1,99 @@
+"""Notices that the notifier may claim: whom to tell of an event, once, under a lease, audited (02-architecture, Claims)."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import grpc
+
+from services.auth import errors
+from services.auth.accounts import Accounts
+from services.auth.vault import Contact
+from services.chassis.errors import ServiceError, unavailable
+from services.chassis.postgres import Database
+
+# An event this young may be one that the worker has not met yet.
+_YOUNG = timedelta(minutes=5)
+_SOON = timedelta(milliseconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    contact: Contact
+    remaining: timedelta
+
+
+class Notices:
+    """There is no way from an account id to a phone number but an open notice."""
+
+    def __init__(self, database: Database, accounts: Accounts, lifetime: timedelta, lease: timedelta) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._lifetime = lifetime
+        self._lease = lease
+
+    async def announce(self, account_id: UUID, event_id: UUID) -> None:
+        """An event of another service that the subscriber is told of. Idempotent."""
+        await self._database.execute(
+            "INSERT INTO notice (account_id, event_id, expires_at) VALUES ($1, $2, clock_timestamp() + $3::interval)"
+            " ON CONFLICT DO NOTHING",
+            account_id,
+            event_id,
+            self._lifetime,
+        )
+
+    async def claim(self, account_id: UUID, event_id: UUID, claimant: str) -> Claimed:
+        """Raises ServiceError DELIVERY_VOID, DELIVERY_CLAIMED, NOTICE_NOT_YET_KNOWN."""
+        row = await self._database.fetch_row(
+            "UPDATE notice SET claimant = $3, claimed_at = coalesce(claimed_at, clock_timestamp()),"
+            " lease_until = clock_timestamp() + $4::interval"
+            " WHERE account_id = $1 AND event_id = $2 AND closed_at IS NULL AND expires_at > clock_timestamp()"
+            " AND (claimant IS NULL OR claimant = $3 OR lease_until < clock_timestamp())"
+            " RETURNING expires_at - clock_timestamp() AS remaining",
+            account_id,
+            event_id,
+            claimant,
+            self._lease,
+        )
+        if row is None:
+            raise await self._why_not(account_id, event_id)
+        loaded = await self._accounts.load(account_id)
+        if loaded is None:
+            raise _void()
+        return Claimed(loaded.vault.open_contact(loaded.account.contact), row["remaining"])
+
+    async def close(self, account_id: UUID, event_id: UUID) -> None:
+        """Sent, or given up. Idempotent."""
+        await self._database.execute(
+            "UPDATE notice SET closed_at = clock_timestamp() WHERE account_id = $1 AND event_id = $2 AND closed_at IS NULL",
+            account_id,
+            event_id,
+        )
+
+    async def _why_not(self, account_id: UUID, event_id: UUID) -> ServiceError:
+        row = await self._database.fetch_row(
+            "SELECT closed_at IS NOT NULL OR expires_at < clock_timestamp() AS void, lease_until - clock_timestamp() AS lease"
+            " FROM notice WHERE account_id = $1 AND event_id = $2",
+            account_id,
+            event_id,
+        )
+        if row is None:
+            young = event_id.version == 7 and datetime.now(UTC) - _time_of(event_id) < _YOUNG
+            return unavailable(_SOON, errors.NOTICE_NOT_YET_KNOWN) if young else _void()
+        if row["void"]:
+            return _void()
+        return ServiceError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            errors.DELIVERY_CLAIMED,
+            "Another worker has it.",
+            retry_after=max(_SOON, row["lease"] or _SOON),
+        )
+
+
+def _void() -> ServiceError:
+    return ServiceError(grpc.StatusCode.NOT_FOUND, errors.DELIVERY_VOID, "No such notice is open.")
+
+
+def _time_of(event_id: UUID) -> datetime:
+    """The moment in a UUIDv7 (RFC 9562, 5.7)."""
+    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)

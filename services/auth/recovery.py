@@ -1,0 +1,157 @@
+"""The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from zasov.auth.v1.common_pb2 import CodeSent
+from zasov.events.v1.auth_event_pb2 import PasswordReset
+from zasov.events.v1.meta_pb2 import Origin
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_REGISTRATION, OtpPurpose
+from zasov.otp.v1.otp_service_pb2 import IssueResponse
+
+from services.auth import errors
+from services.auth.accounts import Accounts, Loaded
+from services.auth.admission import Lockout, OriginLimited
+from services.auth.clients import Client
+from services.auth.codes import Codes
+from services.auth.domain import Account, NewSession, decide_registration, decide_reset
+from services.auth.flows import Flow, Flows, Step
+from services.auth.hashing import HashingLine
+from services.auth.identifiers import LookupKey, Phone
+from services.auth.passwords import failed_rules
+from services.auth.sessions import new_session
+from services.auth.sign_in import tell_new_version
+from services.auth.vault import Contact
+from services.chassis.errors import unavailable
+from services.chassis.eventstore import Conflict
+from services.chassis.pseudonyms import Pseudonyms
+
+Begun = tuple[UUID, NewSession, str]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One of the two flows; `purpose` says which."""
+
+    purpose: OtpPurpose.ValueType
+    accounts: Accounts
+    flows: Flows
+    codes: Codes
+    lockout: Lockout
+    line: HashingLine
+    lookup: LookupKey
+    pseudonyms: Pseudonyms
+    session_lifetime: timedelta
+    default_language: str
+
+    async def start(self, phone: Phone, client: Client) -> CodeSent:
+        """Has a code sent, or seems to. Raises ServiceError ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT."""
+        account_id, time = await self.accounts.resolve(phone)
+        origin = client.origin(self.pseudonyms, time.now())
+        await self._check_origin(origin)
+        language = await self._language(account_id, client)
+        flow_id, subject_id = uuid4(), account_id or self.lookup.guard_of(phone)
+        send_to = (phone, language) if account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
+        issued = await self.codes.issue(flow_id, subject_id, self.purpose, send_to, origin)
+        flow = Flow(
+            flow_id, self.purpose, Step.CODE_SENT, UUID(issued.challenge_id), subject_id, account_id, phone, language,
+            time.now(),
+        )  # fmt: skip
+        return _code_sent(await self.flows.open(flow), issued)
+
+    async def send_again(self, grant: str, client: Client) -> CodeSent:
+        """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
+        flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
+        _, time = await self.accounts.resolve(flow.phone)
+        origin = client.origin(self.pseudonyms, time.now())
+        await self._check_origin(origin)
+        send_to = (flow.phone, flow.language) if flow.account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
+        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin)
+        next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
+        return _code_sent(next_grant, issued)
+
+    async def confirm(self, grant: str, code: str, client: Client) -> tuple[str, datetime]:
+        """The grant for the password, and its expiry. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD."""
+        flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
+        _, time = await self.accounts.resolve(flow.phone)
+        await self.codes.verify(flow, code, client.origin(self.pseudonyms, time.now()))
+        return await self.flows.advance(flow, grant, Step.CODE_CONFIRMED)
+
+    async def choose_password(self, grant: str, password: str, client: Client) -> Begun:
+        """Sets the password and signs in. Raises ServiceError PASSWORD_POLICY (the grant stays good), GRANT_INVALID."""
+        flow = await self.flows.find(grant, self.purpose, Step.CODE_CONFIRMED)
+        failed = failed_rules(password)
+        if failed:
+            raise errors.password_policy("password", failed)
+        with self.line.reserve() as place:
+            hashed = await self.line.hash(place, password)
+            await self.flows.advance(flow, grant, Step.DONE)
+            account_id, time = await self.accounts.resolve(flow.phone)
+            origin = client.origin(self.pseudonyms, time.now())
+            begun = None
+            if account_id is None and self.purpose == OTP_PURPOSE_REGISTRATION:
+                begun = await self._register(flow, hashed, time.now(), origin)
+                account_id = begun[0] if begun else (await self.accounts.resolve(flow.phone))[0]
+            if begun is None:
+                if account_id is None or flow.account_id not in (None, account_id):
+                    # The number went to another account, or to none, since the code was sent.
+                    raise errors.grant_invalid()
+                begun = await self._reset(account_id, hashed, origin)
+        return begun
+
+    async def _register(self, flow: Flow, hashed: str, now: datetime, origin: Origin) -> Begun | None:
+        """Reserve, append, confirm: each stands alone (02-architecture, Event store). None: it has an account meanwhile."""
+        account_id = uuid4()
+        owner = await self.accounts.reserve_identifier(flow.phone, account_id)
+        if owner is None:
+            raise unavailable()
+        if owner != account_id:
+            return None
+        vault = await self.accounts.make_vault(account_id)
+        session, token = new_session(account_id, now, self.session_lifetime)
+        contact = vault.close_contact(Contact(flow.phone, flow.language))
+        facts = decide_registration(contact, vault.close_password(hashed), session)
+        await self.accounts.append(Account(account_id), facts, now, origin, session)
+        if not await self.accounts.confirm_identifier(flow.phone, account_id):
+            raise unavailable()
+        await tell_new_version(self.lockout, account_id, 1)
+        return account_id, session, token
+
+    async def _reset(self, account_id: UUID, hashed: str, origin: Origin) -> Begun:
+        via = PasswordReset.VIA_REGISTRATION if self.purpose == OTP_PURPOSE_REGISTRATION else PasswordReset.VIA_RECOVERY
+        while True:
+            loaded = await self._load(account_id)
+            account, now = loaded.account, loaded.time.now()
+            session, token = new_session(account_id, now, self.session_lifetime)
+            facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
+            try:
+                await self.accounts.append(account, facts, now, origin, session)
+            except Conflict:
+                continue
+            await tell_new_version(self.lockout, account_id, account.credential_version + 1)
+            return account_id, session, token
+
+    async def _check_origin(self, origin: Origin) -> None:
+        try:
+            await self.lockout.check_origin(origin)
+        except OriginLimited as limited:
+            raise limited.error from None
+
+    async def _language(self, account_id: UUID | None, client: Client) -> str:
+        """The account's, or the caller's, or the operator's. Looks the same up for somebody unknown."""
+        loaded = await self.accounts.load(account_id or UUID(int=0))
+        on_file = loaded.vault.open_contact(loaded.account.contact).language if loaded else ""
+        return on_file or client.language or self.default_language
+
+    async def _load(self, account_id: UUID) -> Loaded:
+        loaded = await self.accounts.load(account_id)
+        if loaded is None:
+            raise errors.grant_invalid()
+        return loaded
+
+
+def _code_sent(grant: str, issued: IssueResponse) -> CodeSent:
+    return CodeSent(
+        grant=grant, expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, digits=issued.digits, tag=issued.tag
+    )

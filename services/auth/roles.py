@@ -1,0 +1,171 @@
+"""Composition roots: each role's parts, put together."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import grpc
+from aiokafka import ConsumerRecord
+from argon2 import PasswordHasher
+from google.protobuf.message import DecodeError
+from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_to_server
+from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
+from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
+from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
+from zasov.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from zasov.events.v1.lockout_event_pb2 import LockoutEvent
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_RECOVERY, OTP_PURPOSE_REGISTRATION
+from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
+from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
+
+from services.auth.accounts import Accounts
+from services.auth.admission import LockoutClient
+from services.auth.codes import Codes
+from services.auth.flows import Flows
+from services.auth.guesses import Guesses
+from services.auth.hashing import HashingLine
+from services.auth.identifiers import LookupKey
+from services.auth.notices import Notices
+from services.auth.recovery import Recovery
+from services.auth.servicers import (
+    AccountServicer,
+    DeliveryServicer,
+    RecoveryServicer,
+    RegistrationServicer,
+    SignInServicer,
+    TokenServicer,
+)
+from services.auth.settings import AuthSettings
+from services.auth.sign_in import SignIn
+from services.auth.vault import Vaults
+from services.chassis import outbox_relay, streams
+from services.chassis.dead_letters import dead_letters
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.outbox_relay import OutboxWaker
+from services.chassis.postgres import AWAY, Database, open_database
+from services.chassis.pseudonyms import Pseudonyms
+from services.chassis.rpc_clients import open_channel
+from services.chassis.rpc_server import serving
+from services.chassis.sealing import Seal, read_key
+from services.chassis.streams import Consumer, Poison
+from services.chassis.telemetry import error_name, logger
+
+SERVICE_NAMES = tuple(
+    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery")
+)
+DEAD_LETTERS = "zasov.auth.deadletters.v1"
+_HOUSEKEEPING_S = 300.0
+
+
+async def server(settings: AuthSettings, life: Lifecycle) -> None:
+    """Everything that is called over gRPC. Needs PostgreSQL and lockout to sign in; Kafka may be away (B7)."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        accounts = _accounts(settings, database)
+        lookup = LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
+        pseudonyms = Pseudonyms(settings.keys_dir / "pseudonyms")
+        lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
+        otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
+        lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s)
+        line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
+        stack.callback(line.close)
+        guesses = Guesses(accounts, lockout, line)
+        stack.push_async_callback(guesses.drain)
+        flows = Flows(
+            database, Seal(read_key(settings.keys_dir / "auth-flows.key")), timedelta(seconds=settings.flow_lifetime_s)
+        )
+        sign_in = SignIn(
+            accounts, guesses, lockout, line, lookup, pseudonyms, session_lifetime=timedelta(days=settings.session_days)
+        )
+        recovery = Recovery(
+            purpose=OTP_PURPOSE_RECOVERY,
+            accounts=accounts,
+            flows=flows,
+            codes=Codes(OtpServiceStub(otp_channel), settings.call_timeout_s),
+            lockout=lockout,
+            line=line,
+            lookup=lookup,
+            pseudonyms=pseudonyms,
+            session_lifetime=timedelta(days=settings.session_days),
+            default_language=settings.default_language,
+        )
+        registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
+        notices = _notices(settings, database, accounts)
+
+        def add(grpc_server: grpc.aio.Server) -> None:
+            add_SignInServiceServicer_to_server(SignInServicer(sign_in, settings.region), grpc_server)
+            add_AccountServiceServicer_to_server(AccountServicer(sign_in), grpc_server)
+            add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
+            add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
+            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, settings.region), grpc_server)
+            add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
+
+        life.keep_running(_tidy_for_ever(flows), "housekeeping")
+        async with serving(settings, life, [add], SERVICE_NAMES):
+            await life.stopping()
+
+
+async def worker(settings: AuthSettings, life: Lifecycle) -> None:
+    """Meets other services' events: notes whom the notifier may tell of a block (M20)."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        notices = _notices(settings, database, _accounts(settings, database))
+        put_aside = await stack.enter_async_context(dead_letters(settings, DEAD_LETTERS))
+
+        async def announce_block(record: ConsumerRecord) -> None:
+            try:
+                event = LockoutEvent.FromString(record.value)
+                account_id, event_id = UUID(event.account_blocked.account_id), UUID(event.meta.event_id)
+            except (DecodeError, ValueError):
+                raise Poison from None
+            if event.account_blocked.credential == CREDENTIAL_PASSWORD:
+                await notices.announce(account_id, event_id)
+
+        consumer = Consumer(
+            settings,
+            group="zasov.auth",
+            handlers={streams.LOCKOUT_EVENTS: {"AccountBlocked": announce_block}},
+            dead_letter=put_aside,
+        )
+        life.keep_running(consumer.run(life, life.ready), "consumer")
+        await life.stopping()
+
+
+async def relay(settings: AuthSettings, life: Lifecycle) -> None:
+    await outbox_relay.relay(settings, life, service="auth", topic=streams.AUTH_EVENTS, envelope="AuthEvent")
+
+
+def _accounts(settings: AuthSettings, database: Database) -> Accounts:
+    return Accounts(
+        database,
+        OutboxWaker(database),
+        LookupKey(read_key(settings.keys_dir / "auth-lookup.key")),
+        Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
+        timedelta(seconds=settings.notice_lifetime_s),
+    )
+
+
+def _notices(settings: AuthSettings, database: Database, accounts: Accounts) -> Notices:
+    return Notices(
+        database,
+        accounts,
+        lifetime=timedelta(seconds=settings.notice_lifetime_s),
+        lease=timedelta(seconds=settings.notice_lease_s),
+    )
+
+
+def _hasher(settings: AuthSettings) -> PasswordHasher:
+    return PasswordHasher(settings.argon2_iterations, settings.argon2_memory_kib, parallelism=1)
+
+
+async def _tidy_for_ever(flows: Flows) -> None:
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_S)
+        try:
+            await flows.remove_expired()
+        except AWAY as error:
+            logger().warning("housekeeping put off", error=error_name(error))

@@ -1,0 +1,197 @@
+"""zasov.auth.v1: translates between the wire and the use cases, and nothing else."""
+
+from uuid import UUID
+
+from zasov.auth.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    common_pb2,
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    recovery_service_pb2,
+    recovery_service_pb2_grpc,
+    registration_service_pb2,
+    registration_service_pb2_grpc,
+    sign_in_service_pb2,
+    sign_in_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+
+from services.auth.clients import check_client
+from services.auth.domain import NewSession
+from services.auth.identifiers import parse_phone
+from services.auth.notices import Notices
+from services.auth.passwords import normalise
+from services.auth.recovery import Begun, Recovery
+from services.auth.sign_in import SignIn
+from services.chassis.errors import invalid
+from services.chassis.interceptors import Context
+
+_LONGEST_CODE = 8
+_LONGEST_CLAIMANT = 128
+
+
+class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
+    def __init__(self, sign_in: SignIn, region: str) -> None:
+        self._sign_in = sign_in
+        self._region = region
+
+    async def SignIn(self, request: sign_in_service_pb2.SignInRequest, context: Context) -> sign_in_service_pb2.SignInResponse:
+        phone = parse_phone(request.phone, self._region)
+        password = normalise(request.password, "password")
+        begun = await self._sign_in.sign_in(phone, password, check_client(request.client))
+        return sign_in_service_pb2.SignInResponse(session=_session(*begun))
+
+
+class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
+    def __init__(self, sign_in: SignIn) -> None:
+        self._sign_in = sign_in
+
+    async def ChangePassword(
+        self, request: account_service_pb2.ChangePasswordRequest, context: Context
+    ) -> account_service_pb2.ChangePasswordResponse:
+        await self._sign_in.change_password(
+            _required("session_token", request.session_token),
+            normalise(request.old_password, "old_password"),
+            normalise(request.new_password, "new_password"),
+            check_client(request.client),
+        )
+        return account_service_pb2.ChangePasswordResponse()
+
+
+class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
+    def __init__(self, sign_in: SignIn) -> None:
+        self._sign_in = sign_in
+
+    async def Introspect(
+        self, request: token_service_pb2.IntrospectRequest, context: Context
+    ) -> token_service_pb2.IntrospectResponse:
+        live = await self._sign_in.introspect(_required("token", request.token))
+        if live is None:
+            return token_service_pb2.IntrospectResponse(active=False)
+        response = token_service_pb2.IntrospectResponse(
+            active=True, account_id=str(live.account_id), session_id=str(live.session_id)
+        )
+        response.expires_at.FromDatetime(live.expires_at)
+        return response
+
+
+class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServicer):
+    def __init__(self, registration: Recovery, region: str) -> None:
+        self._registration = registration
+        self._region = region
+
+    async def StartRegistration(
+        self, request: registration_service_pb2.StartRegistrationRequest, context: Context
+    ) -> registration_service_pb2.StartRegistrationResponse:
+        phone = parse_phone(request.phone, self._region)
+        sent = await self._registration.start(phone, check_client(request.client))
+        return registration_service_pb2.StartRegistrationResponse(code=sent)
+
+    async def SendRegistrationCodeAgain(
+        self, request: registration_service_pb2.SendRegistrationCodeAgainRequest, context: Context
+    ) -> registration_service_pb2.SendRegistrationCodeAgainResponse:
+        sent = await self._registration.send_again(_required("grant", request.grant), check_client(request.client))
+        return registration_service_pb2.SendRegistrationCodeAgainResponse(code=sent)
+
+    async def ConfirmRegistration(
+        self, request: registration_service_pb2.ConfirmRegistrationRequest, context: Context
+    ) -> registration_service_pb2.ConfirmRegistrationResponse:
+        confirmed = await _confirm(self._registration, request.grant, request.code, request.client)
+        return registration_service_pb2.ConfirmRegistrationResponse(confirmed=confirmed)
+
+    async def ChooseRegistrationPassword(
+        self, request: registration_service_pb2.ChooseRegistrationPasswordRequest, context: Context
+    ) -> registration_service_pb2.ChooseRegistrationPasswordResponse:
+        begun = await _choose(self._registration, request.grant, request.password, request.client)
+        return registration_service_pb2.ChooseRegistrationPasswordResponse(session=_session(*begun))
+
+
+class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
+    def __init__(self, recovery: Recovery, region: str) -> None:
+        self._recovery = recovery
+        self._region = region
+
+    async def StartRecovery(
+        self, request: recovery_service_pb2.StartRecoveryRequest, context: Context
+    ) -> recovery_service_pb2.StartRecoveryResponse:
+        phone = parse_phone(request.phone, self._region)
+        sent = await self._recovery.start(phone, check_client(request.client))
+        return recovery_service_pb2.StartRecoveryResponse(code=sent)
+
+    async def SendRecoveryCodeAgain(
+        self, request: recovery_service_pb2.SendRecoveryCodeAgainRequest, context: Context
+    ) -> recovery_service_pb2.SendRecoveryCodeAgainResponse:
+        sent = await self._recovery.send_again(_required("grant", request.grant), check_client(request.client))
+        return recovery_service_pb2.SendRecoveryCodeAgainResponse(code=sent)
+
+    async def ConfirmRecovery(
+        self, request: recovery_service_pb2.ConfirmRecoveryRequest, context: Context
+    ) -> recovery_service_pb2.ConfirmRecoveryResponse:
+        confirmed = await _confirm(self._recovery, request.grant, request.code, request.client)
+        return recovery_service_pb2.ConfirmRecoveryResponse(confirmed=confirmed)
+
+    async def ChooseRecoveryPassword(
+        self, request: recovery_service_pb2.ChooseRecoveryPasswordRequest, context: Context
+    ) -> recovery_service_pb2.ChooseRecoveryPasswordResponse:
+        begun = await _choose(self._recovery, request.grant, request.password, request.client)
+        return recovery_service_pb2.ChooseRecoveryPasswordResponse(session=_session(*begun))
+
+
+class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+
+    async def Claim(self, request: delivery_service_pb2.ClaimRequest, context: Context) -> delivery_service_pb2.ClaimResponse:
+        claimant = _required("claimant", request.claimant)
+        if len(claimant) > _LONGEST_CLAIMANT:
+            raise invalid({"claimant": f"longer than {_LONGEST_CLAIMANT} characters"})
+        claimed = await self._notices.claim(
+            _uuid("account_id", request.account_id), _uuid("event_id", request.event_id), claimant
+        )
+        return delivery_service_pb2.ClaimResponse(
+            phone=claimed.contact.phone.e164,
+            language=claimed.contact.language,
+            remaining_ms=int(claimed.remaining.total_seconds() * 1000),
+        )
+
+    async def Report(
+        self, request: delivery_service_pb2.ReportRequest, context: Context
+    ) -> delivery_service_pb2.ReportResponse:
+        if request.outcome == delivery_service_pb2.DELIVERY_OUTCOME_UNSPECIFIED:
+            raise invalid({"outcome": "required"})
+        await self._notices.close(_uuid("account_id", request.account_id), _uuid("event_id", request.event_id))
+        return delivery_service_pb2.ReportResponse()
+
+
+async def _confirm(flow: Recovery, grant: str, code: str, client: common_pb2.ClientContext) -> common_pb2.CodeConfirmed:
+    if not (code.isascii() and code.isdigit() and len(code) in (4, 6, _LONGEST_CODE)):
+        raise invalid({"code": "must be 4, 6 or 8 digits"})
+    next_grant, expires_at = await flow.confirm(_required("grant", grant), code, check_client(client))
+    confirmed = common_pb2.CodeConfirmed(grant=next_grant)
+    confirmed.expires_at.FromDatetime(expires_at)
+    return confirmed
+
+
+async def _choose(flow: Recovery, grant: str, password: str, client: common_pb2.ClientContext) -> Begun:
+    return await flow.choose_password(_required("grant", grant), normalise(password, "password"), check_client(client))
+
+
+def _session(account_id: UUID, session: NewSession, token: str) -> common_pb2.Session:
+    message = common_pb2.Session(token=token, session_id=str(session.session_id), account_id=str(account_id))
+    message.expires_at.FromDatetime(session.expires_at)
+    return message
+
+
+def _required(field: str, text: str) -> str:
+    if not text:
+        raise invalid({field: "required"})
+    return text
+
+
+def _uuid(field: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise invalid({field: "must be a UUID"}) from None

@@ -1,0 +1,31 @@
+"""Settings of the auth service."""
+
+import os
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.settings import ChassisSettings
+
+
+class AuthSettings(ChassisSettings):
+    """What the roles of auth read."""
+
+    model_config = SettingsConfigDict(env_prefix="ZASOV_AUTH_")
+
+    lockout_address: str = Field(default="127.0.0.1:0", description="gRPC address of lockout.")
+    otp_address: str = Field(default="127.0.0.1:0", description="gRPC address of otp.")
+    region: str = Field(default="RU", description="Country of phone numbers written without a country code (ISO 3166).")
+    default_language: str = Field(default="ru", pattern="^(ru|en)$", description="Language of whoever named none.")
+
+    argon2_memory_kib: int = Field(default=19456, ge=8, description="Argon2id memory per hash, KiB (OWASP floor 19456).")
+    argon2_iterations: int = Field(default=2, ge=1, description="Argon2id passes.")
+    hash_threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, description="Hashes at once: one a core.")
+    hash_places: int = Field(default=128, ge=1, description="Requests that may be waiting for a hash; more are refused.")
+    hash_places_per_subject: int = Field(default=64, ge=1, description="Of these, for one subscriber.")
+
+    session_days: int = Field(default=30, ge=1, description="Lifetime of a session.")
+    flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
+    notice_lifetime_s: int = Field(default=3600, ge=60, description="After this a notice is not worth sending.")
+    notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
+    call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")

@@ -1,0 +1,46 @@
+"""Where records go that no retry would make readable: as they were, with headers that say whence."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from services.chassis.settings import ChassisSettings
+from services.chassis.streams import Handler, until_kafka_answers
+from services.chassis.telemetry import error_name, logger
+
+
+@asynccontextmanager
+async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[Handler]:
+    """A handler that returns when Kafka has the record: only then may it be passed over."""
+    producer: AIOKafkaProducer | None = None
+
+    async def started() -> AIOKafkaProducer:
+        nonlocal producer
+        if producer is None:
+            made = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, enable_idempotence=True, acks="all")
+            await until_kafka_answers(made.start)
+            producer = made
+        return producer
+
+    async def put(record: ConsumerRecord) -> None:
+        whence = f"{record.topic}:{record.partition}:{record.offset}"
+        headers = [*record.headers, ("zasov-whence", whence.encode())]
+        while True:
+            try:
+                await (await started()).send_and_wait(
+                    settings.topic_prefix + topic, value=record.value, key=record.key, headers=headers
+                )
+                break
+            except KafkaError as error:
+                logger().warning("dead letter not taken; trying again", error=error_name(error))
+                await asyncio.sleep(0.5)
+        logger().error("dead letter", topic=record.topic, partition=record.partition, offset=record.offset)
+
+    try:
+        yield put
+    finally:
+        if producer is not None:
+            await producer.stop()
