@@ -180,8 +180,9 @@ def unknown_field(message: Message) -> str | None:
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
-        for item in value if field.is_repeated else (value,):
-            inner = unknown_field(item)
+        is_map = field.message_type.GetOptions().map_entry
+        for item in value.values() if is_map else value if field.is_repeated else (value,):
+            inner = unknown_field(item) if isinstance(item, Message) else None
             if inner is not None:
                 return f"{field.name}.{inner}"
     return None

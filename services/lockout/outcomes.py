@@ -51,20 +51,26 @@ class Counted:
     at: float
 
 
-def parse_auth(value: bytes) -> AuthEvent:
-    """Raises Poison."""
+def parse_auth(value: bytes | None) -> AuthEvent:
+    """Raises Poison: for bytes that are none, and for an event that could never be settled, however often it is tried."""
     try:
-        return AuthEvent.FromString(value)
-    except DecodeError:
+        event = AuthEvent.FromString(value or b"")
+        owner, payload = _check(event.meta), payload_of(event)
+        if isinstance(payload, LoginFailed | LoginSucceeded):
+            _ = UUID(payload.attempt_id), SubjectKey(owner, payload.credential, stranger=False).subject_id
+    except _UNREADABLE:
         raise Poison("not an AuthEvent") from None
+    return event
 
 
-def parse_otp(value: bytes) -> OtpEvent:
+def parse_otp(value: bytes | None) -> OtpEvent:
     """Raises Poison."""
     try:
-        return OtpEvent.FromString(value)
-    except DecodeError:
+        event = OtpEvent.FromString(value or b"")
+        _check(event.meta)
+    except _UNREADABLE:
         raise Poison("not an OtpEvent") from None
+    return event
 
 
 async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
@@ -122,6 +128,15 @@ async def _settle_strangers_failure(attempt_id: UUID, store: LockoutStore) -> No
 
 async def _nothing() -> None:
     return None
+
+
+_UNREADABLE = (DecodeError, ValueError, OverflowError)
+
+
+def _check(meta: EventMeta) -> UUID:
+    """The stream's id. Raises ValueError or OverflowError for a meta without one, or with a time that is none."""
+    meta.occurred_at.ToDatetime(tzinfo=UTC)
+    return UUID(meta.stream_id)
 
 
 def _keys(meta: EventMeta, dimensions: tuple[LimitDimension.ValueType, LimitDimension.ValueType]) -> list[Counted]:

@@ -175,7 +175,10 @@ class LockoutStore:
 
     async def _close_as_wrong(self, subject_id: UUID, attempt_id: UUID, decide: Decide) -> None:
         async with self._waker.transaction() as connection:
-            subject, version = await _lock(connection, subject_id)
+            try:
+                subject, version = await _lock(connection, subject_id)
+            except LookupError:
+                return  # never admitted here, so there is no attempt either: the store was restored, or the event is not ours
             attempt = await _remove_attempt(connection, subject_id, attempt_id)
             if attempt is not None:
                 await _append(connection, subject, version, decide(subject, attempt))

@@ -110,13 +110,13 @@ def build_app(settings: LockoutSettings, store: LockoutStore, penalties: Penalty
             try:
                 key, (at,) = LimitKey.from_text(event.key.decode()), _AT.unpack(event.value)
                 rule = rules[key.dimension]
-            except (ValueError, KeyError, AttributeError, struct.error):
+                until = datetime.fromtimestamp(at, UTC) + timedelta(seconds=rule.penalty_s)
+            except (ValueError, KeyError, AttributeError, TypeError, OverflowError, struct.error):
                 await _until_done("dead letters", lambda: bury(event))  # noqa: B023
                 continue
             tat, tripped = register(table[event.key], at, rule)
             table[event.key] = tat
             if tripped:
-                until = datetime.fromtimestamp(at, UTC) + timedelta(seconds=rule.penalty_s)
                 await _until_done("penalties", lambda: penalties.impose(key, until))  # noqa: B023
 
     return app

@@ -1,0 +1,96 @@
+"""What the stream reads: events that can be settled, and poison."""
+
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginRefused, LoginSucceeded, SessionStarted
+from zasov.events.v1.lockout_event_pb2 import LimitDimension
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
+from zasov.events.v1.otp_event_pb2 import OtpEvent
+
+from services.chassis.streams import Poison
+from services.lockout.outcomes import counted, counted_codes, parse_auth, parse_otp
+from services.lockout.penalties import LimitKey
+
+STREAM = str(UUID(int=5))
+ATTEMPT = str(UUID(int=6))
+ORIGIN = Origin(key_id="2026-03", ip_pseudonym="aa", subnet_pseudonym="bb")
+FAILED = LoginFailed(attempt_id=ATTEMPT, credential=CREDENTIAL_PASSWORD, identifier_known=True)
+
+
+def event(meta: EventMeta | None = None, **fact: object) -> AuthEvent:
+    meta = meta or EventMeta(stream_id=STREAM, version=1, origin=ORIGIN)
+    meta.occurred_at.FromSeconds(1_780_000_000)
+    return AuthEvent(meta=meta, **fact)  # type: ignore[arg-type]
+
+
+def test_an_event_that_can_be_settled_is_read() -> None:
+    known = event(login_failed=FAILED)
+    assert parse_auth(known.SerializeToString()) == known
+
+
+@pytest.mark.row("B7")
+@pytest.mark.parametrize(
+    "poison",
+    [
+        None,
+        b"",
+        b"\xff not protobuf",
+        AuthEvent(meta=EventMeta(stream_id=STREAM)).SerializeToString(),
+        event(EventMeta(stream_id="nobody"), login_failed=FAILED).SerializeToString(),
+        event(login_failed=LoginFailed(attempt_id="?", credential=CREDENTIAL_PASSWORD)).SerializeToString(),
+        event(login_failed=LoginFailed(attempt_id=ATTEMPT, credential=99)).SerializeToString(),  # type: ignore[arg-type]
+        event(login_succeeded=LoginSucceeded()).SerializeToString(),
+    ],
+)
+def test_what_no_retry_would_ever_settle_is_poison(poison: bytes | None) -> None:
+    with pytest.raises(Poison):
+        parse_auth(poison)
+
+
+def test_a_time_that_is_none_is_poison() -> None:
+    broken = event(login_failed=FAILED)
+    broken.meta.occurred_at.seconds = 10**18
+    with pytest.raises(Poison):
+        parse_auth(broken.SerializeToString())
+    with pytest.raises(Poison):
+        parse_otp(OtpEvent(meta=broken.meta).SerializeToString())
+
+
+@given(st.binary(max_size=60))
+def test_whatever_the_bytes_nothing_but_poison_is_raised(value: bytes) -> None:
+    for parse in (parse_auth, parse_otp):
+        with suppress(Poison):
+            parse(value)
+
+
+def test_failures_and_refusals_are_counted_by_address_and_by_subnet() -> None:
+    both = counted([event(login_failed=FAILED), event(login_refused=LoginRefused())])
+    assert [one.key for one in both] == [LimitKey(1, "2026-03", "aa"), LimitKey(2, "2026-03", "bb")] * 2
+    assert {one.at for one in both} == {1_780_000_000.0}
+
+
+def test_what_succeeds_or_comes_from_nowhere_is_not_counted() -> None:
+    nowhere = EventMeta(stream_id=STREAM)
+    assert counted([event(login_succeeded=LoginSucceeded()), event(session_started=SessionStarted())]) == []
+    assert counted([event(nowhere, login_failed=FAILED)]) == []
+
+
+def test_codes_have_limits_of_their_own() -> None:
+    keys = [one.key.dimension for one in counted_codes([OtpEvent(meta=event().meta)])]
+    assert keys == [3, 4]
+
+
+def test_a_limits_key_survives_being_text() -> None:
+    key = LimitKey(LimitDimension.Value("LIMIT_DIMENSION_CODES_BY_IP"), "2026-03", "ab" * 16)
+    assert LimitKey.from_text(key.to_text()) == key
+    assert key.stream_id != LimitKey(key.dimension, key.key_id, "cd" * 16).stream_id
+
+
+@pytest.mark.parametrize("text", ["", "1:2", "x:y:z", "1:2:3:4"])
+def test_a_text_that_is_no_key_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        LimitKey.from_text(text)
