@@ -211,9 +211,10 @@ class SmppClient:
                     log.info("smpp bound")
                     reason = await running
                 finally:
+                    self._link = None
+                    link.hang_up()  # a task that is cancelled before its first step runs no `finally` of its own
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)
-                    self._link = None
                 await self._announce(None)
                 log.warning("smpp link ended: %s", reason)
             # Full jitter: after the SMSC's restart its clients must not come back as one.

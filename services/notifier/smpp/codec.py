@@ -201,6 +201,8 @@ def _refuse_missing(parsed: Any, fields: Mapping[str, bytes | int]) -> None:
     for name in parsed.params_order:
         if not parsed.field_is_optional(name) and name != "short_message" and name not in fields:
             raise ValueError("a mandatory field is missing")
+    if fields.get("sm_length", 0) and "short_message" not in fields:
+        raise ValueError("short_message is missing")
 
 
 def encode(command: str, sequence: int, fields: Fields | None = None, *, status: int = 0) -> bytes:

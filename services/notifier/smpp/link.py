@@ -108,13 +108,10 @@ class Link:
         try:
             return await asyncio.shield(self._ended)
         finally:
-            self._end("closed")
+            self.hang_up()  # before anything is awaited: a second cancellation may cut that short
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._hang_up()
-            for sequence in list(self._pending):
-                self._settle(sequence, Unknown("the link was lost before the SMSC answered"))
 
     async def submit(self, build: Callable[[int], bytes]) -> Outcome:
         """Send one submit_sm within window and rate, and await its outcome.
@@ -181,12 +178,16 @@ class Link:
         if not self._ended.done():
             self._ended.set_result(reason)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connection and settle what is outstanding as Unknown. Idempotent."""
+        self._end("closed")
         # An agreed end flushes its last PDU; a lost link has nothing worth waiting for.
         if self._leaving:
             self._writer.close()
         else:
             self._writer.transport.abort()
+        for sequence in list(self._pending):
+            self._settle(sequence, Unknown("the link was lost before the SMSC answered"))
 
     def _next_sequence(self) -> int:
         self._sequence = self._sequence % MAX_SEQUENCE + 1
