@@ -35,6 +35,15 @@ class Inbox:
         self._maybe_fail()
         await self.texts.put(text)
 
+    async def receipt(self) -> Receipt:
+        """The next, or TimeoutError: a lost delivery must fail a test and not hang it."""
+        async with asyncio.timeout(10):
+            return await self.receipts.get()
+
+    async def text(self) -> InboundText:
+        async with asyncio.timeout(10):
+            return await self.texts.get()
+
     def _maybe_fail(self) -> None:
         self.calls += 1
         if self.fail:

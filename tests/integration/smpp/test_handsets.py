@@ -79,7 +79,7 @@ async def test_a_text_can_be_sent_from_the_command_line(
 ) -> None:
     sent = await run("send", NUMBER, "3339", "ПАРОЛЬ", "--control", smsc.control_address)
     assert sent.exit_code == 0
-    text = await inbox.texts.get()
+    text = await inbox.text()
     assert (text.source, text.destination, text.text) == (NUMBER, "3339", "ПАРОЛЬ")
 
 

@@ -63,7 +63,7 @@ async def test_a_text_reaches_its_handset_and_its_receipt_comes_back(
     message = await handsets.wait(NUMBER)
     assert (message.text, message.source, message.message_ids) == ("Код 1234", "Zasov", outcome.message_ids)
     assert message.validity_period in ("000000000500000R", "000000000459000R")
-    receipt = await inbox.receipts.get()
+    receipt = await inbox.receipt()
     assert (receipt.message_id, receipt.state) == (outcome.message_id, MessageState.DELIVERED)
 
 
@@ -74,7 +74,7 @@ async def test_a_long_text_arrives_whole_and_every_part_is_named(client: SmppCli
     message = await handsets.wait(NUMBER)
     assert (message.text, message.message_ids) == (text, outcome.message_ids)
     assert message.parts == len(outcome.message_ids) > 1
-    assert {(await inbox.receipts.get()).message_id for _ in outcome.message_ids} == set(outcome.message_ids)
+    assert {(await inbox.receipt()).message_id for _ in outcome.message_ids} == set(outcome.message_ids)
 
 
 async def test_a_throttled_message_may_be_retried_and_slows_the_client(client: SmppClient, handsets: Handsets) -> None:
@@ -194,7 +194,7 @@ async def test_a_message_that_could_only_arrive_too_late_is_never_delivered(
     outcome = await submit(client, "Код 1234", timedelta(seconds=1.5))
     assert isinstance(outcome, Sent)
     async with asyncio.timeout(4):
-        receipt = await inbox.receipts.get()
+        receipt = await inbox.receipt()
     assert (receipt.message_id, receipt.state) == (outcome.message_id, MessageState.EXPIRED)
     await handsets.switch(NUMBER, on=True)
     await submit(client, "later")
@@ -221,7 +221,7 @@ async def test_receipts_of_every_form_are_understood(
     await handsets.set_behaviour(receipt_form=form, final_state=state)
     outcome = await submit(client)
     assert isinstance(outcome, Sent)
-    receipt = await inbox.receipts.get()
+    receipt = await inbox.receipt()
     assert (receipt.message_id, receipt.state) == (outcome.message_id, MessageState[state])
 
 
@@ -229,7 +229,7 @@ async def test_receipts_of_every_form_are_understood(
 async def test_a_receipt_may_come_before_the_response(client: SmppClient, handsets: Handsets, inbox: Inbox) -> None:
     await handsets.set_behaviour(receipt_before_response=True)
     submitting = asyncio.ensure_future(submit(client))
-    receipt = await inbox.receipts.get()
+    receipt = await inbox.receipt()
     assert not submitting.done()
     outcome = await submitting
     assert isinstance(outcome, Sent)
@@ -261,7 +261,7 @@ async def test_a_delivery_whose_handler_fails_is_delivered_again(
     await handsets.set_behaviour(retry_s=0.01)
     inbox.fail = 2
     await handsets.send(NUMBER, "3339", "ПАРОЛЬ", acknowledged=True)
-    assert (await inbox.texts.get()).text == "ПАРОЛЬ"
+    assert (await inbox.text()).text == "ПАРОЛЬ"
     assert inbox.calls == 3
     assert client.counters.deliveries_put_off == 2
     assert "database" not in caplog.text
@@ -272,7 +272,7 @@ async def test_an_unacknowledged_delivery_comes_again_over_the_next_link(
 ) -> None:
     await handsets.drop_all()
     await handsets.send(NUMBER, "3339", "ПАРОЛЬ", acknowledged=True)
-    assert (await inbox.texts.get()).destination == "3339"
+    assert (await inbox.text()).destination == "3339"
 
 
 async def test_a_part_of_a_longer_text_is_put_off_and_not_lost(client: SmppClient, smsc: Smsc, handsets: Handsets) -> None:
