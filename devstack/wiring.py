@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devstack.kafka import Topic
+from services.chassis import streams
+from services.lockout import topics as lockout_topics
 from devstack.paths import REPO
 
 if TYPE_CHECKING:
@@ -18,9 +20,16 @@ SMSC_SYSTEM_ID = "zasov"
 SMSC_PASSWORD = "devstack"  # noqa: S105  # of a simulator on loopback; SMPP allows eight characters
 
 # Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
+PARTITIONS = 4
 TOPICS = (
-    *(Topic(f"zasov.{service}.events.v1", partitions=4) for service in SERVICES),
-    *(Topic(f"zasov.{service}.events.v1.dead", partitions=1) for service in SERVICES),
+    *(Topic(name, PARTITIONS) for name in streams.EVENT_TOPICS),
+    Topic(lockout_topics.LIMITS, PARTITIONS),
+    # Faust's changelog never recovers once retention has emptied it.
+    Topic(lockout_topics.CHANGELOG, PARTITIONS, {"cleanup.policy": "compact"}),
+    # Faust writes its dead letters by the partition count that it was told.
+    Topic(lockout_topics.DEAD_LETTERS, PARTITIONS),
+    Topic("zasov.auth.deadletters.v1", 1),
+    Topic("zasov.notifier.deadletters.v1", 1),
 )
 
 
@@ -77,6 +86,8 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
         "KEYS_DIR": str(at.keys),
         "LOG_LEVEL": at.log_level,
         "TRACES_FILE": str(at.traces / f"{role.name}.jsonl"),
+        # A person who looks at a local stack wants to see every request.
+        "TRACE_SAMPLE_RATIO": "1",
     }
     if role.is_server:
         settings |= {

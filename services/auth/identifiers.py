@@ -8,6 +8,7 @@ from uuid import UUID
 import phonenumbers
 
 from services.chassis.errors import invalid
+from services.chassis.pseudonyms import uuid_of
 
 _LONGEST = 32
 
@@ -49,4 +50,4 @@ class LookupKey:
 
     def guard_of(self, phone: Phone) -> UUID:
         """Whom guesses are counted for while the number resolves to nothing. It does not start anew each month."""
-        return UUID(bytes=hmac.digest(self._key, f"guard:{phone.e164}".encode(), hashlib.sha256)[:16], version=8)
+        return uuid_of(hmac.digest(self._key, f"guard:{phone.e164}".encode(), hashlib.sha256))

@@ -11,6 +11,7 @@ import uvloop
 from pydantic import ValidationError
 
 from services.chassis import telemetry
+from services.chassis.errors import CannotStart
 from services.chassis.lifecycle import Lifecycle, status_port
 from services.chassis.postgres import migrate
 from services.chassis.settings import ChassisSettings, print_settings
@@ -48,6 +49,9 @@ def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
     """Exits with 1 after an exception. Python's own farewell would print its text, which may quote a row."""
     try:
         uvloop.run(work)
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         telemetry.logger().error("died", error=telemetry.error_name(error), where=telemetry.raised_at(error))
         sys.exit(1)

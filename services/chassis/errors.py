@@ -11,6 +11,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+
+class CannotStart(Exception):
+    """What an operator must mend before the process can run. Its text is ours, and is shown."""
+
+
 DOMAIN = "zasov"
 
 # Reasons that any service may answer; a service's own reasons stand in its own errors.py.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from services.chassis.sealing import new_key
 
-# auth: lookup (identifiers -> rows, never changed), accounts (wraps each account's own key), flows (grants and codes' flows)
+# auth: lookup (identifiers -> rows, never changed), accounts (wraps each account's own key), flows (seals what a flow keeps)
 # otp: codes (HMAC of codes), delivery (seals code and destination until delivered)
-KEY_NAMES = ("auth-lookup", "auth-accounts", "otp-codes", "otp-delivery")
+KEY_NAMES = ("auth-lookup", "auth-accounts", "auth-flows", "otp-codes", "otp-delivery")
 
 
 def make_keys(folder: Path, now: datetime) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from zasov.events.v1.meta_pb2 import Origin
 
+from services.chassis.errors import CannotStart
 from services.chassis.sealing import read_key
 
 _PSEUDONYM_BYTES = 16
@@ -61,19 +62,22 @@ class Pseudonyms:
 
     def identifier(self, identifier: str, now: datetime) -> UUID:
         """The id under which an identifier that resolves to nothing is published this month. Raises NoKeyForMonth."""
-        number = int.from_bytes(_mac(self._key_of(now)[1], "identifier", identifier), "big")
-        # Version 8, variant 10: made in our own way (RFC 9562, 5.8). Python's UUID(version=…) knows 1 to 5 only.
-        number = number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62
-        return UUID(int=number)
+        return uuid_of(_mac(self._key_of(now)[1], "identifier", identifier))
 
     def _key_of(self, now: datetime) -> tuple[str, bytes]:
         month = now.strftime("%Y-%m")
         if month not in self._keys:
             try:
                 self._keys[month] = read_key(self._folder / f"{month}.key")
-            except FileNotFoundError:
+            except CannotStart:
                 raise NoKeyForMonth(month) from None
         return month, self._keys[month]
+
+
+def uuid_of(mac: bytes) -> UUID:
+    """The first 16 bytes as a UUIDv8 (RFC 9562, 5.8). Python's own UUID(version=…) knows 1 to 5 only."""
+    number = int.from_bytes(mac[:16], "big")
+    return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62)
 
 
 def _mac(key: bytes, kind: str, text: str) -> bytes:

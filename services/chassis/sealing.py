@@ -7,6 +7,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from services.chassis.errors import CannotStart
+
 _NONCE_BYTES = 12
 KEY_BYTES = 32
 
@@ -40,8 +42,13 @@ def new_key() -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """A key file: 64 hexadecimal digits, white space around them ignored."""
-    key = bytes.fromhex(path.read_text().strip())
+    """A key file: 64 hexadecimal digits, white space around them ignored. Raises CannotStart, never with its contents."""
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except FileNotFoundError:
+        raise CannotStart(f"there is no key file {path}") from None
+    except ValueError:
+        raise CannotStart(f"{path} is not a key: hexadecimal digits expected") from None
     if len(key) != KEY_BYTES:
-        raise ValueError(f"{path.name}: a key has {KEY_BYTES} bytes")
+        raise CannotStart(f"{path}: a key has {KEY_BYTES} bytes")
     return key

@@ -1,0 +1,152 @@
+"""A subscriber with a handset, and the site's back end that calls auth on their behalf. For the demo, tests and bench."""
+
+import itertools
+import random
+import re
+from dataclasses import dataclass, field
+
+import grpc
+from zasov.auth.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    recovery_service_pb2,
+    recovery_service_pb2_grpc,
+    registration_service_pb2,
+    registration_service_pb2_grpc,
+    sign_in_service_pb2,
+    sign_in_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+
+from devstack.handsets import HandsetMessage, Handsets
+from services.chassis.errors import ServiceError, from_rpc_error
+
+_TIMEOUT_S = 15.0
+_CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
+
+
+class BackEnd:
+    """Auth's stubs. Failures come as ServiceError, with their reason and details."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = _TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self.sign_in_service = sign_in_service_pb2_grpc.SignInServiceStub(channel)
+        self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
+        self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
+        self.account = account_service_pb2_grpc.AccountServiceStub(channel)
+        self.token = token_service_pb2_grpc.TokenServiceStub(channel)
+
+    async def call(self, method: object, request: object, timeout_s: float | None = None) -> object:
+        try:
+            return await method(request, timeout=timeout_s or self._timeout_s)  # type: ignore[operator]
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def sign_in(self, phone: str, password: str, client: ClientContext, timeout_s: float | None = None) -> Session:
+        request = sign_in_service_pb2.SignInRequest(phone=phone, password=password, client=client)
+        return (await self.call(self.sign_in_service.SignIn, request, timeout_s)).session  # type: ignore[attr-defined]
+
+    async def start_registration(self, phone: str, client: ClientContext) -> CodeSent:
+        request = registration_service_pb2.StartRegistrationRequest(phone=phone, client=client)
+        return (await self.call(self.registration.StartRegistration, request)).code  # type: ignore[attr-defined]
+
+    async def confirm_registration(self, grant: str, code: str, client: ClientContext) -> str:
+        request = registration_service_pb2.ConfirmRegistrationRequest(grant=grant, code=code, client=client)
+        return (await self.call(self.registration.ConfirmRegistration, request)).confirmed.grant  # type: ignore[attr-defined]
+
+    async def choose_registration_password(self, grant: str, password: str, client: ClientContext) -> Session:
+        request = registration_service_pb2.ChooseRegistrationPasswordRequest(grant=grant, password=password, client=client)
+        return (await self.call(self.registration.ChooseRegistrationPassword, request)).session  # type: ignore[attr-defined]
+
+    async def start_recovery(self, phone: str, client: ClientContext) -> CodeSent:
+        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=client)
+        return (await self.call(self.recovery.StartRecovery, request)).code  # type: ignore[attr-defined]
+
+    async def send_recovery_code_again(self, grant: str, client: ClientContext) -> CodeSent:
+        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, client=client)
+        return (await self.call(self.recovery.SendRecoveryCodeAgain, request)).code  # type: ignore[attr-defined]
+
+    async def confirm_recovery(self, grant: str, code: str, client: ClientContext) -> str:
+        request = recovery_service_pb2.ConfirmRecoveryRequest(grant=grant, code=code, client=client)
+        return (await self.call(self.recovery.ConfirmRecovery, request)).confirmed.grant  # type: ignore[attr-defined]
+
+    async def choose_recovery_password(self, grant: str, password: str, client: ClientContext) -> Session:
+        request = recovery_service_pb2.ChooseRecoveryPasswordRequest(grant=grant, password=password, client=client)
+        return (await self.call(self.recovery.ChooseRecoveryPassword, request)).session  # type: ignore[attr-defined]
+
+    async def change_password(self, token: str, old: str, new: str, client: ClientContext) -> None:
+        request = account_service_pb2.ChangePasswordRequest(
+            session_token=token, old_password=old, new_password=new, client=client
+        )
+        await self.call(self.account.ChangePassword, request)
+
+    async def is_active(self, token: str) -> bool:
+        request = token_service_pb2.IntrospectRequest(token=token)
+        return bool((await self.call(self.token.Introspect, request)).active)  # type: ignore[attr-defined]
+
+
+@dataclass
+class Subscriber:
+    """One person: a number, an address, a handset; and what they remember."""
+
+    back_end: BackEnd
+    handsets: Handsets
+    phone: str
+    client: ClientContext
+    messages_read: int = 0
+    secrets: list[str] = field(default_factory=list, repr=False)
+
+    async def next_message(self, timeout: float = 20.0) -> HandsetMessage:
+        message = await self.handsets.wait(self.phone, after=self.messages_read, timeout=timeout)
+        self.messages_read = message.index
+        return message
+
+    async def read_code(self, timeout: float = 20.0) -> str:
+        """The code in the next message that has one."""
+        while True:
+            message = await self.next_message(timeout)
+            found = _CODE.search(message.text)
+            if found:
+                self.secrets.append(found.group())
+                return found.group()
+
+    async def register(self, password: str) -> Session:
+        sent = await self.back_end.start_registration(self.phone, self.client)
+        grant = await self.back_end.confirm_registration(sent.grant, await self.read_code(), self.client)
+        return await self.back_end.choose_registration_password(grant, password, self.client)
+
+    async def recover(self, password: str) -> Session:
+        sent = await self.back_end.start_recovery(self.phone, self.client)
+        grant = await self.back_end.confirm_recovery(sent.grant, await self.read_code(), self.client)
+        return await self.back_end.choose_recovery_password(grant, password, self.client)
+
+    async def sign_in(self, password: str, timeout_s: float | None = None) -> Session:
+        return await self.back_end.sign_in(self.phone, password, self.client, timeout_s)
+
+    async def refused(self, password: str, timeout_s: float | None = None) -> ServiceError | None:
+        """Why a sign-in was refused; None: it was not."""
+        try:
+            await self.sign_in(password, timeout_s)
+        except ServiceError as error:
+            return error
+        return None
+
+
+_serial = itertools.count(random.randrange(1_000_000))  # noqa: S311  # not a secret
+
+
+def new_phone() -> str:
+    """A number of the Russian mobile range that nobody else of this stack has."""
+    return f"+7916{next(_serial) % 10_000_000:07d}"
+
+
+def new_address() -> str:
+    """An address of its own subnet, so that one person's failures are not another's."""
+    number = next(_serial)
+    return f"10.{number >> 8 & 255}.{number & 255}.{random.randrange(1, 255)}"  # noqa: S311
+
+
+def new_client(language: str = "ru") -> ClientContext:
+    return ClientContext(ip=new_address(), device_id=f"device-{next(_serial)}", language=language)
