@@ -87,6 +87,12 @@ class BackEnd:
         return bool((await self.call(self.token.Introspect, request)).active)  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class CodeMessage:
+    code: str
+    text: str
+
+
 @dataclass
 class Subscriber:
     """One person: a number, an address, a handset; and what they remember."""
@@ -103,14 +109,17 @@ class Subscriber:
         self.messages_read = message.index
         return message
 
-    async def read_code(self, timeout: float = 20.0) -> str:
-        """The code in the next message that has one."""
+    async def next_code_message(self, timeout: float = 20.0) -> CodeMessage:
+        """The next message that has a code in it."""
         while True:
             message = await self.next_message(timeout)
             found = _CODE.search(message.text)
             if found:
                 self.secrets.append(found.group())
-                return found.group()
+                return CodeMessage(found.group(), message.text)
+
+    async def read_code(self, timeout: float = 20.0) -> str:
+        return (await self.next_code_message(timeout)).code
 
     async def register(self, password: str) -> Session:
         sent = await self.back_end.start_registration(self.phone, self.client)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devstack.kafka import Topic
+from devstack.paths import REPO
 from services.chassis import streams
 from services.lockout import topics as lockout_topics
-from devstack.paths import REPO
 
 if TYPE_CHECKING:
     from devstack.infra import Infra
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SERVICES = ("auth", "otp", "lockout", "notifier")
 
 SMSC_SYSTEM_ID = "zasov"
-SMSC_PASSWORD = "devstack"  # noqa: S105  # of a simulator on loopback; SMPP allows eight characters
+SMSC_PASSWORD = "devstack"  # of a simulator on loopback; SMPP allows eight characters
 
 # Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
 PARTITIONS = 4
