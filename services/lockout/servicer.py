@@ -8,7 +8,7 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from zasov.events.v1.meta_pb2 import CREDENTIAL_UNSPECIFIED
+from zasov.events.v1.meta_pb2 import CREDENTIAL_UNSPECIFIED, Credential
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceServicer
 
@@ -98,7 +98,7 @@ class LockoutServicer(LockoutServiceServicer):
 
 
 def _subject(subject: pb.Subject) -> SubjectKey:
-    if subject.credential == CREDENTIAL_UNSPECIFIED:
+    if subject.credential == CREDENTIAL_UNSPECIFIED or subject.credential not in Credential.values():
         raise invalid({"subject.credential": "required"})
     return SubjectKey(_uuid("subject.owner_id", subject.owner_id), subject.credential, subject.stranger)
 

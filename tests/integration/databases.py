@@ -1,0 +1,67 @@
+"""Databases that are migrated already. Making and dropping one costs a third of a second, emptying one a tenth of that."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from services.chassis.postgres import migrate
+from services.chassis.settings import ChassisSettings
+
+_EMPTY = """
+DO $$ BEGIN
+    PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('%I', tablename), ', ') || ' RESTART IDENTITY'
+        FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migration');
+END $$
+"""
+
+
+class Databases:
+    """Lends them. Callable from tests with or without an event loop of their own."""
+
+    def __init__(self, postgres_url: str) -> None:
+        self._postgres_url = postgres_url
+        self._idle: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+
+    @contextmanager
+    def borrowed(self, *packages: ModuleType) -> Iterator[str]:
+        """URL of an empty database with the migrations of these packages, for this borrower alone."""
+        idle = self._idle[tuple(package.__name__ for package in packages)]
+        url = idle.pop() if idle else self._make(*packages)
+        yield url
+        _run(_execute(url, _EMPTY))
+        idle.append(url)
+
+    def drop_all(self) -> None:
+        for url in (url for idle in self._idle.values() for url in idle):
+            _run(_execute(self._postgres_url, f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)"))
+
+    def _make(self, *packages: ModuleType) -> str:
+        name = f"test_{uuid4().hex}"
+        _run(_execute(self._postgres_url, f"CREATE DATABASE {name}"))
+        url = f"{self._postgres_url.rpartition('/')[0]}/{name}"
+        folders = [Path(str(package.__file__)).parent / "migrations" for package in packages]
+        _run(migrate(ChassisSettings(postgres_url=url), folders))
+        return url
+
+
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+def _run(work: Coroutine[Any, Any, object]) -> None:
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(asyncio.run, work).result()
