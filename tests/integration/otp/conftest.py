@@ -125,8 +125,15 @@ class Otp:
     async def until(self, condition: str) -> None:
         """Waits, seconds at most, until the SQL condition holds."""
         async with asyncio.timeout(5):
-            while not await self.sql.fetchval(f"SELECT {condition}"):  # noqa: ASYNC110
+            while not await self.sql.fetchval(f"SELECT {condition}"):
                 await asyncio.sleep(0.02)
+                # Within a transaction what backends do is otherwise read once.
+                await self.sql.execute("SELECT pg_stat_clear_snapshot()")
+
+    async def until_waiting_for_locks(self, count: int) -> None:
+        await self.until(
+            f"count(*) = {count} FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
 
     async def deliveries_waiting(self) -> int:
         return await self.sql.fetchval("SELECT count(*) FROM delivery")

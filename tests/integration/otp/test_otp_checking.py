@@ -17,6 +17,7 @@ from services.otp import sweep
 from services.otp.challenges import unseal_secret
 from services.otp.codes import CodeKey
 from services.otp.domain import evolve
+from services.otp.store import Store
 
 RIGHT, WRONG, DEAD = otp_pb.VERIFY_OUTCOME_RIGHT, otp_pb.VERIFY_OUTCOME_WRONG, otp_pb.VERIFY_OUTCOME_DEAD
 
@@ -101,22 +102,39 @@ async def test_a_caller_who_hangs_up_is_not_spared_the_outcome(
 ) -> None:
     issued = await otp.issue(subject, flow)
     wrong = await otp.wrong_code_of(issued)
-    calls: list[Any] = []
-    compare = CodeKey.is_right
+    reached, go_on, append = asyncio.Event(), asyncio.Event(), Store.append
 
-    def hang_up(*arguments: Any) -> bool:
-        calls[0].cancel()
-        return compare(*arguments)
+    async def append_later(*arguments: Any) -> None:
+        reached.set()
+        await go_on.wait()
+        await append(*arguments)
 
-    monkeypatch.setattr(CodeKey, "is_right", hang_up)
-    request = otp_pb.VerifyRequest(
-        challenge_id=issued.challenge_id, subject_id=str(subject), flow_id=str(flow), purpose=2, code=wrong
-    )
-    calls.append(otp.codes.Verify(request, timeout=10))
-    with pytest.raises(asyncio.CancelledError):
-        await calls[0]
-    await asyncio.sleep(0.3)
-    assert await otp.event_names(issued) == ["OtpIssued", "OtpFailed"]
+    monkeypatch.setattr(Store, "append", append_later)
+    call = asyncio.create_task(otp.verify(issued, subject, flow, wrong))
+    await reached.wait()
+    call.cancel()
+    await asyncio.sleep(0.3)  # the server hears of it
+    go_on.set()
+    await otp.until("count(*) = 1 FROM event WHERE type = 'OtpFailed'")
+
+
+@pytest.mark.row("M10")
+async def test_a_wrong_code_is_not_checked_against_what_is_dead(otp: Any, subject: UUID, flow: UUID) -> None:
+    superseded = await otp.issue(subject, flow)
+    wrong = await otp.wrong_code_of(superseded)
+    await otp.pass_cool_down(subject)
+    verified = await otp.issue(subject, flow)
+    await otp.verify(verified, subject, flow, await otp.code_of(verified))
+    await otp.pass_cool_down(subject)
+    expired = await otp.issue(subject, flow)
+    await otp.age(300, subject)
+    # The others have time left: it is their state that refuses.
+    await otp.sql.execute("UPDATE challenge SET expires_at = expires_at + interval '1 hour' WHERE state <> 'open'")
+    for issued in (superseded, verified, expired):
+        before = await otp.event_names(issued)
+        assert (await otp.verify(issued, subject, flow, wrong)).outcome == DEAD
+        assert await otp.event_names(issued) == before
+    assert await otp.wrong_checks(subject) == 0
 
 
 @pytest.mark.row("M4")

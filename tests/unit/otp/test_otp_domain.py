@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zasov.events.v1.otp_event_pb2 import OtpFailed, OtpPurpose, OtpRefused, OtpVerified
 
@@ -50,6 +50,7 @@ def opened() -> Challenge:
 
 
 @pytest.mark.row("M4")
+@settings(deadline=None)
 @given(histories)
 def test_a_challenge_is_verified_at_most_once_and_only_while_open_and_alive(history: list) -> None:
     challenge, now, verified = opened(), NOW, 0
@@ -69,6 +70,7 @@ def test_a_challenge_is_verified_at_most_once_and_only_while_open_and_alive(hist
 
 
 @pytest.mark.row("M4")
+@settings(deadline=None)
 @given(histories)
 def test_an_open_challenge_has_had_fewer_failures_than_tries(history: list) -> None:
     challenge, now = opened(), NOW
@@ -95,6 +97,7 @@ def test_a_stream_begins_with_issued_and_has_it_once() -> None:
         evolve(opened(), issued(RECOVERY, 4, NOW), NOW, SECRET)
 
 
+@settings(deadline=None)
 @given(st.uuids(), st.uuids(), st.integers(1, 10), st.booleans(), st.binary(min_size=32, max_size=32))
 def test_the_secret_of_issued_survives_its_bytes(subject: UUID, flow: UUID, tries: int, decoy: bool, mac: bytes) -> None:
     secret = IssuedSecret(subject, flow, tries, decoy, mac)
@@ -110,6 +113,7 @@ moments = st.lists(st.integers(0, 30 * 3600), max_size=40).map(sorted)
 
 
 @pytest.mark.row("B4")
+@settings(deadline=None)
 @given(moments, st.integers(0, 3600))
 def test_a_code_is_never_shorter_for_more_wrong_checks(seconds: list, later: int) -> None:
     now = NOW + timedelta(seconds=30 * 3600 + later)
@@ -127,6 +131,7 @@ def test_a_code_is_never_shorter_for_more_wrong_checks(seconds: list, later: int
 
 
 @pytest.mark.row("M10")
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([RECOVERY, REGISTRATION])), max_size=80))
 def test_codes_of_a_purpose_keep_their_distance_and_their_number(requests: list) -> None:
     budget, now, given_at = Budget(), NOW, []
@@ -145,12 +150,14 @@ def test_codes_of_a_purpose_keep_their_distance_and_their_number(requests: list)
 
 
 @pytest.mark.row("B4")
+@settings(deadline=None)
 @given(st.integers(0, 14))
 def test_a_code_that_is_issued_can_be_checked(wrong: int) -> None:
     limit = RULES.wrong_limits().get(RULES.digits_after(wrong))
     assert limit is None or wrong < limit
 
 
+@settings(deadline=None)
 @given(st.sampled_from([4, 6, 8]))
 def test_a_code_has_the_digits_asked_for(digits: int) -> None:
     code = new_code(digits)
@@ -160,6 +167,7 @@ def test_a_code_has_the_digits_asked_for(digits: int) -> None:
 
 
 @pytest.mark.row("B2")
+@settings(deadline=None)
 @given(st.uuids(), st.uuids(), st.text("0123456789", min_size=4, max_size=4))
 def test_a_mac_is_good_for_one_challenge_one_code_and_one_key(here: UUID, there: UUID, code: str) -> None:
     key = CodeKey(b"k" * 32)
