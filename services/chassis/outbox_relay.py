@@ -70,6 +70,8 @@ async def relay(settings: ChassisSettings, life: Lifecycle, *, service: str, top
     relaying = life.keep_running(_relay_for_ever(settings, life, service, settings.topic_prefix + topic, envelope), "relay")
     await life.stopping()
     relaying.cancel()
+    # Cancelled a second time, by the end of the process, it would leave its producer open.
+    await asyncio.gather(relaying, return_exceptions=True)
 
 
 async def _relay_for_ever(settings: ChassisSettings, life: Lifecycle, service: str, topic: str, envelope: str) -> None:

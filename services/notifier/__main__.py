@@ -1,0 +1,10 @@
+"""`python -m services.notifier {worker|relay|migrate|settings}`"""
+
+from pathlib import Path
+
+from services.chassis.entrypoint import main
+from services.notifier.roles import relay, worker
+from services.notifier.settings import NotifierSettings
+
+if __name__ == "__main__":
+    main("notifier", NotifierSettings, Path(__file__).parent / "migrations", {"worker": worker, "relay": relay})

@@ -1,0 +1,224 @@
+"""What the notifier decides, without I/O and without a clock: what an event asks for, what follows from each outcome.
+
+A message waits as `pending`; `submitting` is recorded before it goes on the wire; the answer makes it `submitted`, and
+receipts make that `delivered` or `failed`. Whoever finds it `submitting` with nobody at work can't know whether it went:
+that is an ambiguous outcome, as is a submit without an answer, and the policy of its kind decides whether it is sent again.
+
+Pending and submitting are work in hand and no facts: they aren't rebuilt from events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from zasov.events.v1.notifier_event_pb2 import (
+    CHANNEL_SMS,
+    Channel,
+    MessageAmbiguous,
+    MessageDelivered,
+    MessageFailed,
+    MessageRef,
+    MessageSubmitted,
+)
+
+from services.chassis.eventstore import Fact
+
+
+class Kind(StrEnum):
+    """What a message says: the name of its templates."""
+
+    CODE = "code"
+    ACCOUNT_BLOCKED = "account_blocked"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
+
+
+class ChannelId(StrEnum):
+    SMS = "sms"
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    AMBIGUOUS = "ambiguous"  # for good: it isn't sent again
+    VOID = "void"
+
+
+class Report(StrEnum):
+    """What the service that asked for the message is told."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class PartState(StrEnum):
+    """What receipts have said of one part of a message."""
+
+    UNDERWAY = "underway"
+    DELIVERED = "delivered"
+    EXPIRED = "expired"
+    UNDELIVERABLE = "undeliverable"
+
+
+CHANNELS: "dict[ChannelId, Channel.ValueType]" = {ChannelId.SMS: CHANNEL_SMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that decisions depend on."""
+
+    event_max_age: timedelta
+    notice_lifetime: timedelta
+    code_resends: int
+    retry_first: timedelta
+    retry_most: timedelta
+
+    def most_resends(self, kind: Kind) -> int:
+        """A second code costs an SMS and helps; a second notice alarms, and the first may have come."""
+        return self.code_resends if kind is Kind.CODE else 0
+
+    def pause(self, tries: int, jitter: float) -> timedelta:
+        """Before the next try, after `tries` that came to nothing. jitter: 0 to 1; takes away up to half."""
+        # The exponent is bounded so that no number of tries overflows a timedelta.
+        whole: timedelta = min(self.retry_most, self.retry_first * 2 ** min(tries, 16))
+        return whole * (1 - jitter / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message that an event asks for. expires_at: the event's own word on it, if it has one."""
+
+    cause_event_id: UUID
+    cause_stream_id: UUID
+    kind: Kind
+    channel: ChannelId
+    occurred_at: datetime
+    expires_at: datetime | None = None
+
+    def deadline(self, policy: Policy) -> datetime:
+        return self.expires_at or self.occurred_at + policy.notice_lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message's row. version: of its event stream. tries: in a row that came to nothing."""
+
+    notification_id: UUID
+    cause_event_id: UUID
+    cause_stream_id: UUID
+    kind: Kind
+    channel: ChannelId
+    state: State
+    created_at: datetime
+    deadline: datetime
+    version: int = 0
+    attempt: int = 0
+    resends: int = 0
+    tries: int = 0
+    report: Report | None = None
+
+    def ref(self) -> MessageRef:
+        return MessageRef(
+            cause_event_id=str(self.cause_event_id),
+            channel=CHANNELS[self.channel],
+            kind=self.kind.value,
+            attempt=self.attempt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows: the message as it becomes, the facts to append, and when there is more to do (None: nothing)."""
+
+    message: Message
+    facts: tuple[Fact, ...] = ()
+    due_in: timedelta | None = None
+
+
+def accept(message: Message, wanted: Wanted, policy: Policy, now: datetime) -> Step:
+    """A message that is asked for. For an old event there is nothing left to claim."""
+    if now - wanted.occurred_at > policy.event_max_age:
+        return void(message)
+    return Step(message, due_in=timedelta(0))
+
+
+def begin(message: Message) -> Step:
+    """To be stored before the message goes on the wire."""
+    return Step(replace(message, state=State.SUBMITTING, attempt=message.attempt + 1))
+
+
+def submitted(message: Message, parts: Sequence[PartState]) -> Step:
+    """The provider took it; `parts` is what receipts have said of each already."""
+    sent = _to(message, State.SUBMITTED, MessageSubmitted(message=message.ref(), parts=len(parts)), Report.SENT)
+    after = receipt(sent.message, parts)
+    return sent if after is None else replace(after, facts=sent.facts + after.facts)
+
+
+def receipt(message: Message, parts: Sequence[PartState]) -> Step | None:
+    """What the parts' receipts amount to; None: nothing new. One lost part makes the text useless."""
+    if message.state is not State.SUBMITTED:
+        return None
+    if PartState.UNDELIVERABLE in parts:
+        return _fail(message, MessageFailed.REASON_UNDELIVERABLE, report=message.report)
+    if PartState.EXPIRED in parts:
+        return _fail(message, MessageFailed.REASON_EXPIRED, report=message.report)
+    if all(part is PartState.DELIVERED for part in parts):
+        return _to(message, State.DELIVERED, MessageDelivered(message=message.ref()), message.report)
+    return None
+
+
+def put_off(message: Message, pause: timedelta, now: datetime) -> Step:
+    """A try came to nothing and nothing went out. At the deadline at the latest it is looked at again."""
+    if now >= message.deadline:
+        return expired(message)
+    waiting = replace(message, state=State.PENDING, tries=message.tries + 1)
+    return Step(waiting, due_in=min(pause, message.deadline - now))
+
+
+def expired(message: Message) -> Step:
+    return _fail(message, MessageFailed.REASON_EXPIRED)
+
+
+def refused(message: Message, provider_status: int) -> Step:
+    """For good, by the provider (or by its rules, before it was asked: status 0)."""
+    return _fail(message, MessageFailed.REASON_REFUSED, provider_status)
+
+
+def void(message: Message) -> Step:
+    """What was to be sent is gone; whoever said so needs no report."""
+    return _fail(message, MessageFailed.REASON_VOID, state=State.VOID, report=None)
+
+
+def unknown(message: Message, policy: Policy, now: datetime) -> Step:
+    """It was, or may have been, on the wire when the link or the worker died."""
+    resent = message.resends < policy.most_resends(message.kind) and now < message.deadline
+    fact = MessageAmbiguous(message=message.ref(), resent=resent)
+    if not resent:
+        return _to(message, State.AMBIGUOUS, fact, Report.FAILED)
+    again = _to(replace(message, resends=message.resends + 1, tries=0), State.PENDING, fact, None)
+    return replace(again, due_in=timedelta(0))
+
+
+def _fail(
+    message: Message,
+    reason: "MessageFailed.Reason.ValueType",
+    provider_status: int = 0,
+    *,
+    state: State = State.FAILED,
+    report: Report | None = Report.FAILED,
+) -> Step:
+    fact = MessageFailed(message=message.ref(), reason=reason, provider_status=provider_status)
+    return _to(message, state, fact, report)
+
+
+def _to(
+    message: Message,
+    state: State,
+    fact: MessageSubmitted | MessageDelivered | MessageFailed | MessageAmbiguous,
+    report: Report | None,
+) -> Step:
+    return Step(replace(message, state=state, version=message.version + 1, tries=0, report=report), (Fact(fact),))

@@ -1,0 +1,87 @@
+"""Which events ask for a message, and for which. Pure: a record in, a wish out."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset
+from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
+from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpIssued
+
+from services.chassis.eventstore import payload_of, type_of
+from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS, Poison, header
+from services.notifier.domain import ChannelId, Kind, Wanted
+
+Planned = Callable[[EventMeta, Message], Wanted | None]
+
+
+def _code(meta: EventMeta, issued: Message) -> Wanted:
+    assert isinstance(issued, OtpIssued)
+    return _wanted(meta, Kind.CODE, _uuid(meta.stream_id), _time(issued.expires_at))
+
+
+def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:
+    assert isinstance(blocked, AccountBlocked)
+    if blocked.credential != CREDENTIAL_PASSWORD:
+        return None
+    return _wanted(meta, Kind.ACCOUNT_BLOCKED, _uuid(blocked.account_id))
+
+
+def _password_changed(meta: EventMeta, _: Message) -> Wanted:
+    return _wanted(meta, Kind.PASSWORD_CHANGED, _uuid(meta.stream_id))
+
+
+ENVELOPES: Mapping[str, type[Message]] = {AUTH_EVENTS: AuthEvent, OTP_EVENTS: OtpEvent, LOCKOUT_EVENTS: LockoutEvent}
+
+# Kinds that are not here need no message, and their records aren't even parsed.
+PLANS: Mapping[str, Mapping[str, Planned]] = {
+    OTP_EVENTS: {OtpIssued.DESCRIPTOR.name: _code},
+    LOCKOUT_EVENTS: {AccountBlocked.DESCRIPTOR.name: _account_blocked},
+    AUTH_EVENTS: {
+        PasswordChanged.DESCRIPTOR.name: _password_changed,
+        PasswordReset.DESCRIPTOR.name: _password_changed,
+    },
+}
+
+
+def read(topic: str, record: ConsumerRecord) -> tuple[UUID, int, Wanted | None]:
+    """The event's stream, its version, and the message that it asks for. Raises Poison, which says why and quotes nothing."""
+    kind = header(record.headers, "ce_type") or ""
+    envelope = ENVELOPES[topic]()
+    try:
+        envelope.ParseFromString(record.value or b"")
+        payload = payload_of(envelope)
+    except DecodeError:
+        raise Poison("not readable") from None
+    except ValueError:
+        raise Poison("no event of a known kind") from None
+    if type_of(payload) != kind:
+        raise Poison("the header names another kind than the event")
+    meta: EventMeta = envelope.meta  # type: ignore[attr-defined]
+    if meta.version < 1:
+        raise Poison("no version")
+    return _uuid(meta.stream_id), meta.version, PLANS[topic][kind](meta, payload)
+
+
+def _wanted(meta: EventMeta, kind: Kind, claimed_by: UUID, expires_at: datetime | None = None) -> Wanted:
+    return Wanted(_uuid(meta.event_id), claimed_by, kind, ChannelId.SMS, _time(meta.occurred_at), expires_at)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Poison("an id that is no UUID") from None
+
+
+def _time(stamp: Timestamp) -> datetime:
+    if not stamp.seconds:
+        raise Poison("a time is missing")
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise Poison("a time out of range") from None

@@ -1,0 +1,113 @@
+"""The roles: `worker` consumes events, sends messages and receives receipts; `relay` publishes the notifier's own events."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from services.chassis import outbox_relay, streams
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.postgres import Database, open_database
+from services.chassis.rpc_clients import open_channel
+from services.chassis.streams import Consumer, Handler
+from services.chassis.telemetry import error_name, logger
+from services.notifier import planner
+from services.notifier.channels.sms import SmsChannel
+from services.notifier.dead_letters import DeadLetters
+from services.notifier.dispatcher import Dispatcher, forget_old_receipts
+from services.notifier.domain import ChannelId
+from services.notifier.issuers import Issuers
+from services.notifier.settings import NotifierSettings
+from services.notifier.store import Store
+from services.notifier.templates import Templates
+
+GROUP = "zasov.notifier"
+
+
+async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
+    await outbox_relay.relay(settings, life, service="notifier", topic=streams.NOTIFIER_EVENTS, envelope="NotifierEvent")
+
+
+async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
+    """Ready when it has its partitions. The SMSC may be away: messages wait for it."""
+    templates = Templates(default_language=settings.default_language)
+    async with open_database(settings) as database, dispatching(settings, life, database, templates) as (store, dispatcher):
+        dead_letters = DeadLetters(settings)
+        consuming = life.keep_running(consume_for_ever(settings, life, store, dispatcher, dead_letters), "consumer")
+        try:
+            await life.stopping()
+        finally:
+            consuming.cancel()
+            await asyncio.gather(consuming, return_exceptions=True)
+            await dead_letters.close()
+
+
+@asynccontextmanager
+async def dispatching(
+    settings: NotifierSettings, life: Lifecycle, database: Database, templates: Templates
+) -> AsyncIterator[tuple[Store, Dispatcher]]:
+    """A dispatcher at work. At the end: nothing new is taken, what is in hand ends, the session with the SMSC is closed."""
+    store = Store(database, settings.policy(), timedelta(seconds=settings.lease_s))
+    async with AsyncExitStack() as stack:
+        otp = await stack.enter_async_context(open_channel(settings.otp_address))
+        auth = await stack.enter_async_context(open_channel(settings.auth_address))
+        sms = SmsChannel(
+            settings.smpp(),
+            store,
+            smsc_id=settings.smpp_smsc_id,
+            source=settings.smpp_source,
+            receipt_ids=settings.smpp_receipt_ids,
+        )
+        await stack.enter_async_context(sms.client)
+        issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s)
+        dispatcher = Dispatcher(settings, store, issuers, templates, {ChannelId.SMS: sms})
+        background = [
+            life.keep_running(dispatcher.run(), "dispatcher"),
+            life.keep_running(
+                forget_old_receipts(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "early receipts"
+            ),
+        ]
+        try:
+            yield store, dispatcher
+        finally:
+            await dispatcher.drain(settings.drain_grace_s)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+async def consume_for_ever(
+    settings: NotifierSettings, life: Lifecycle, store: Store, dispatcher: Dispatcher, dead_letters: DeadLetters
+) -> None:
+    consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), dead_letters.put)
+
+    def on_ready() -> None:
+        if not life.was_ready:
+            life.ready()
+
+    while True:
+        try:
+            await consumer.run(life, on_ready)
+        except KafkaError as error:
+            logger().warning("consumer starts anew", group=GROUP, error=error_name(error))
+            await asyncio.sleep(1)
+
+
+def handlers_of(store: Store, dispatcher: Dispatcher) -> dict[str, dict[str, Handler]]:
+    """By topic and kind of event: those that ask for a message."""
+
+    def handler_of(topic: str) -> Handler:
+        async def handle(record: ConsumerRecord) -> None:
+            stream_id, version, wanted = planner.read(topic, record)
+            # A mark for each topic: an account's id is the id of two streams, auth's own and its password's in lockout.
+            leased = await store.accept(f"notifier {topic}", stream_id, version, wanted, mine=dispatcher.has_room)
+            if leased is not None:
+                dispatcher.take(leased)
+
+        return handle
+
+    return {topic: dict.fromkeys(kinds, handler_of(topic)) for topic, kinds in planner.PLANS.items()}

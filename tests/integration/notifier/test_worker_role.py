@@ -1,0 +1,153 @@
+"""The roles as processes run them: real Kafka in, SMS out, the notifier's own events back in Kafka."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from devstack.handsets import Handsets
+from devstack.smsc import Smsc
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.postgres import Database
+from services.chassis.streams import EVENT_TOPICS, NOTIFIER_EVENTS, OTP_EVENTS, header
+from services.notifier import roles
+from services.notifier.dead_letters import DEAD_LETTERS
+from services.notifier.settings import NotifierSettings
+from tests.fakes.delivery_services import FakeDelivery, serving_deliveries
+from tests.integration.notifier.conftest import PHONE, Event, comes_to, otp_issued, state_of, until
+
+
+@pytest.fixture
+async def on_kafka(settings: NotifierSettings, kafka_bootstrap: str, database: Database) -> AsyncIterator[NotifierSettings]:
+    prefix = f"test-{uuid4().hex[:8]}-"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    topics = [prefix + topic for topic in (*EVENT_TOPICS, DEAD_LETTERS)]
+    await admin.create_topics([NewTopic(topic, num_partitions=2, replication_factor=1) for topic in topics])
+    yield settings.model_copy(update={"kafka_bootstrap": kafka_bootstrap, "topic_prefix": prefix})
+    await admin.delete_topics(topics)
+    await admin.close()
+
+
+@asynccontextmanager
+async def running(settings: NotifierSettings, role: str = "worker") -> AsyncIterator[Lifecycle]:
+    life = Lifecycle()
+    work = asyncio.create_task(getattr(roles, role)(settings, life))
+    try:
+        await until(lambda: life.is_ready or work.done(), timeout=20)
+        yield life
+    finally:
+        life.stop()
+        await asyncio.wait_for(work, 10)
+        await life.cancel_background()
+
+
+@pytest.fixture
+async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    made = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def publish(producer: AIOKafkaProducer, settings: NotifierSettings, event: Event, value: bytes | None = None) -> None:
+    await producer.send_and_wait(
+        settings.topic_prefix + event.topic,
+        key=str(event.stream_id).encode(),
+        value=event.envelope.SerializeToString() if value is None else value,
+        headers=event.headers,
+    )
+
+
+async def first_of(settings: NotifierSettings, topic: str, count: int) -> list[ConsumerRecord]:
+    consumer = AIOKafkaConsumer(
+        settings.topic_prefix + topic, bootstrap_servers=settings.kafka_bootstrap, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(10):
+            return [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+@pytest.mark.row("B3")
+async def test_an_event_in_kafka_becomes_an_sms_and_its_fate_events_in_kafka(
+    on_kafka: NotifierSettings, producer: AIOKafkaProducer, handsets: Handsets
+) -> None:
+    async with running(on_kafka), running(on_kafka, "relay"):
+        event = otp_issued()
+        for _ in range(3):
+            await publish(producer, on_kafka, event)
+        assert "4711" in (await handsets.wait(PHONE)).text
+        records = await first_of(on_kafka, NOTIFIER_EVENTS, 2)
+        assert [header(record.headers, "ce_type") for record in records] == ["MessageSubmitted", "MessageDelivered"]
+        assert len(await handsets.messages(PHONE)) == 1
+
+
+async def test_poison_goes_to_the_dead_letters_as_it_was_and_holds_up_nothing(
+    on_kafka: NotifierSettings, producer: AIOKafkaProducer, handsets: Handsets
+) -> None:
+    async with running(on_kafka):
+        poison, event = otp_issued(), otp_issued()
+        event.stream_id = poison.stream_id  # the same partition, behind it
+        await publish(producer, on_kafka, poison, b"\xff\xff not protobuf")
+        await publish(producer, on_kafka, event)
+        await handsets.wait(PHONE)
+        (dead,) = await first_of(on_kafka, DEAD_LETTERS, 1)
+        assert dead.value == b"\xff\xff not protobuf"
+        assert header(dead.headers, "zasov-reason") == "not readable"
+        assert header(dead.headers, "ce_id") == str(poison.event_id)
+        assert (header(dead.headers, "zasov-topic") or "").endswith(OTP_EVENTS)
+
+
+async def test_a_worker_is_ready_while_the_smsc_is_away_and_sends_when_it_comes(
+    on_kafka: NotifierSettings, producer: AIOKafkaProducer, database: Database, smsc: Smsc, handsets: Handsets
+) -> None:
+    port = smsc.address[1]
+    await smsc.__aexit__(None, None, None)
+    async with running(on_kafka) as life:
+        assert life.is_ready
+        event = otp_issued()
+        await publish(producer, on_kafka, event)
+        await until(lambda: state_of(database, event))
+        assert await state_of(database, event) == "pending"
+        smsc._listen, smsc._servers = ("127.0.0.1", port), []
+        async with smsc:
+            await comes_to(database, event, "delivered")
+        assert life.is_ready
+
+
+async def test_a_code_waits_for_its_issuer_to_be_back(
+    on_kafka: NotifierSettings, producer: AIOKafkaProducer, database: Database, handsets: Handsets
+) -> None:
+    async with serving_deliveries(FakeDelivery()) as short_lived:
+        address = short_lived.address
+    chosen = on_kafka.model_copy(update={"otp_address": address})
+    async with running(chosen):
+        event = otp_issued()
+        await publish(producer, chosen, event)
+        await until(lambda: state_of(database, event))
+        await asyncio.sleep(0.5)
+        assert await handsets.messages(PHONE) == []
+        async with serving_deliveries(FakeDelivery(), address):
+            await comes_to(database, event, "delivered")
+
+
+async def test_a_drain_ends_the_submits_under_way_and_closes_the_session(
+    on_kafka: NotifierSettings, producer: AIOKafkaProducer, database: Database, handsets: Handsets, issuer: FakeDelivery
+) -> None:
+    await handsets.set_behaviour(response_delay_s=0.4)
+    issuer.report_delay_s = 0.3
+    async with running(on_kafka):
+        event = otp_issued()
+        await publish(producer, on_kafka, event)
+        await comes_to(database, event, "submitting")
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "dispatch"]
+    assert await state_of(database, event) in ("submitted", "delivered")
+    assert await database.fetch_value("SELECT reported FROM message")
+    assert (await handsets.state())["links"] == 0
