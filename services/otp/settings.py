@@ -1,9 +1,9 @@
 """What an operator can set of the otp service."""
 
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import ChassisSettings
@@ -15,7 +15,7 @@ class OtpSettings(ChassisSettings):
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_OTP_")
 
-    code_digits: Literal[4, 6, 8] = Field(default=4, description="Digits of a code for a subject without wrong checks.")
+    code_digits: int = Field(default=4, description="Digits of a code for a subject without wrong checks: 4, 6 or 8.")
     code_lifetime_s: float = Field(default=300.0, gt=0, le=3600, description="Seconds until a code is refused.")
     code_tries: int = Field(default=3, ge=1, le=10, description="Checks that one code allows.")
     cool_down_s: float = Field(
@@ -43,6 +43,14 @@ class OtpSettings(ChassisSettings):
     decoy_sent_after_s: float = Field(
         default=2.0, ge=0, description="Seconds after which a decoy is shown as sent; about what a real message takes."
     )
+
+    # Not a Literal: that would take no digits from an environment variable, which is text.
+    @field_validator("code_digits")
+    @classmethod
+    def _four_six_or_eight(cls, digits: int) -> int:
+        if digits not in (4, 6, 8):
+            raise ValueError("must be 4, 6 or 8")
+        return digits
 
     @model_validator(mode="after")
     def _longer_before_longest_before_refused(self) -> Self:

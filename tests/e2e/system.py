@@ -1,0 +1,85 @@
+"""What a test does with the running system."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Self, TypeVar
+from uuid import UUID
+
+import asyncpg
+import grpc
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
+from zasov.lockout.v1 import lockout_service_pb2 as lockout
+from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
+
+from devstack.event_log import EventLog
+from devstack.handsets import Handsets
+from devstack.stack import Stack
+from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+
+T = TypeVar("T")
+
+PASSWORD = "Winter-in-Tver-26"
+NEW_PASSWORD = "Spring-in-Pskov-27"
+WRONG = "Summer-in-Tver-26"
+
+
+class System:
+    """A stack, seen from outside."""
+
+    def __init__(self, stack: Stack, channel: grpc.aio.Channel) -> None:
+        self.stack = stack
+        self.back_end = BackEnd(channel)
+        self.handsets = Handsets(stack.infra.addresses()["smsc"]["handsets"])
+        self._channel = channel
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close()
+
+    def event_log(self) -> EventLog:
+        return EventLog(self.stack.at.kafka)
+
+    def subscriber(self) -> Subscriber:
+        return Subscriber(self.back_end, self.handsets, new_phone(), new_client())
+
+    async def registered(self) -> tuple[Subscriber, UUID]:
+        """A subscriber whose password is PASSWORD, and their account id."""
+        person = self.subscriber()
+        session = await person.register(PASSWORD)
+        return person, UUID(session.account_id)
+
+    async def history(self, account_id: UUID) -> list[str]:
+        """The types of an account's events, in order."""
+        rows = await self.query("auth", "SELECT type FROM event WHERE stream_id = $1 ORDER BY version", account_id)
+        return [row["type"] for row in rows]
+
+    async def query(self, service: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.stack.at.databases[service])
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def status(self, account_id: UUID) -> lockout.GetStatusResponse:
+        subject = lockout.Subject(owner_id=str(account_id), credential=CREDENTIAL_PASSWORD)
+        async with grpc.aio.insecure_channel(self.stack.at.grpc["lockout"]) as channel:
+            return await LockoutServiceStub(channel).GetStatus(lockout.GetStatusRequest(subject=subject), timeout=5)
+
+    async def until_settled(self, account_id: UUID, timeout: float = 60.0) -> lockout.GetStatusResponse:
+        """The subject's status once no attempt is open."""
+        return await until(lambda: self.status(account_id), lambda status: status.open_attempts == 0, timeout)
+
+
+async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], timeout: float = 30.0) -> T:
+    """Looks, again and again, until what is seen is good. The last thing seen goes into the error."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seen = await look()
+        if good(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"last seen: {seen}")
+        await asyncio.sleep(0.05)

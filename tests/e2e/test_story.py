@@ -1,0 +1,102 @@
+"""The main job, from the first SMS to the last refusal."""
+
+import asyncio
+
+import pytest
+from zasov.auth.v1.common_pb2 import CodeSent
+
+from devstack.story import Story
+from devstack.subscriber import Subscriber
+from services.chassis.errors import ServiceError
+from tests.e2e.system import NEW_PASSWORD, PASSWORD, WRONG, System
+
+
+@pytest.mark.row("M1")
+@pytest.mark.row("M2")
+@pytest.mark.row("M3")
+@pytest.mark.row("M4")
+@pytest.mark.row("M20")
+async def test_the_demo_plays_to_its_end(system: System) -> None:
+    async with system.event_log() as log:
+        figures = await Story(system.subscriber(), log, on_step=lambda step: None).play()
+    assert figures["strikes_to_block"] == 3
+    assert figures["signed_in_again"] is True
+    assert figures["events"]["AccountBlocked"] == 1
+
+
+@pytest.mark.row("M8")
+@pytest.mark.row("M19")
+async def test_a_changed_password_ends_all_other_sessions_and_is_told_by_sms(system: System) -> None:
+    person, _ = await system.registered()
+    here, elsewhere = await person.sign_in(PASSWORD), await person.sign_in(PASSWORD)
+    await system.back_end.change_password(here.token, PASSWORD, NEW_PASSWORD, person.client)
+    assert await system.back_end.is_active(here.token)
+    assert not await system.back_end.is_active(elsewhere.token)
+    assert "Пароль изменён" in (await person.next_message()).text
+    assert (await person.refused(PASSWORD)).reason == "CREDENTIALS_REJECTED"
+    await person.sign_in(NEW_PASSWORD)
+
+
+@pytest.mark.row("M22")
+async def test_the_old_password_at_a_change_is_a_guess_like_any_other(system: System) -> None:
+    person, account_id = await system.registered()
+    session = await person.sign_in(PASSWORD)
+    for _ in range(3):
+        with pytest.raises(Exception, match="CREDENTIALS_REJECTED"):
+            await system.back_end.change_password(session.token, WRONG, NEW_PASSWORD, person.client)
+    assert (await system.until_settled(account_id)).strikes == 3
+    assert (await person.refused(PASSWORD)).reason == "SIGN_IN_BLOCKED"
+    assert await system.back_end.is_active(session.token), "a strike block ends no session"
+
+
+@pytest.mark.row("M4")
+@pytest.mark.row("M10")
+async def test_only_the_newest_code_of_a_flow_works_and_each_message_names_its_request(system: System) -> None:
+    person, _ = await system.registered()
+    first = await system.back_end.start_recovery(person.phone, person.client)
+    older = await person.next_code_message()
+    assert f"№ {first.tag}" in older.text
+    with pytest.raises(Exception, match="COOL_DOWN") as refusal:
+        await system.back_end.send_recovery_code_again(first.grant, person.client)
+    assert refusal.value.retry_after.total_seconds() > 0
+    second = await _once_cooled_down(system, first.grant, person)
+    newer = await person.next_code_message()
+    assert f"№ {second.tag}" in newer.text
+    if older.code != newer.code:
+        with pytest.raises(Exception, match="CODE_REJECTED"):
+            await system.back_end.confirm_recovery(second.grant, older.code, person.client)
+    grant = await system.back_end.confirm_recovery(second.grant, newer.code, person.client)
+    await system.back_end.choose_recovery_password(grant, NEW_PASSWORD, person.client)
+    await person.sign_in(NEW_PASSWORD)
+
+
+@pytest.mark.row("M3")
+async def test_somebody_unknown_is_answered_like_somebody_known(system: System) -> None:
+    known, account_id = await system.registered()
+    unknown = system.subscriber()
+    answers = []
+    for person in (known, unknown):
+        refusals = [await person.refused(WRONG) for _ in range(3)]
+        if person is known:
+            await system.until_settled(account_id)
+        last = await person.refused(PASSWORD)
+        while last.reason == "UNAVAILABLE" or last.code.name == "UNAVAILABLE":  # its last failure is still on its way
+            last = await person.refused(PASSWORD)
+        answers.append([(e.code, e.reason, e.message, e.metadata, e.violations) for e in (*refusals, last)])
+    assert answers[0] == answers[1]
+    sent = [await system.back_end.start_recovery(person.phone, person.client) for person in (known, unknown)]
+    shapes = [
+        (one.digits, len(one.grant), len(one.tag), one.ask_again_at.seconds > 0, one.expires_at.seconds > 0) for one in sent
+    ]
+    assert shapes[0] == shapes[1]
+    assert await system.handsets.messages(unknown.phone) == []
+
+
+async def _once_cooled_down(system: System, grant: str, person: Subscriber) -> CodeSent:
+    while True:
+        try:
+            return await system.back_end.send_recovery_code_again(grant, person.client)
+        except ServiceError as error:
+            if error.reason != "COOL_DOWN" or error.retry_after is None:
+                raise
+            await asyncio.sleep(error.retry_after.total_seconds())  # as a caller is told to
