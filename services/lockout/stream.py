@@ -77,8 +77,8 @@ def build_app(settings: LockoutSettings, store: LockoutStore, penalties: Penalty
 
     dead_letters = topic(topics.DEAD_LETTERS)
     limits = topic(topics.LIMITS)
-    schema = faust.Schema(key_type=bytes, key_serializer="raw", value_type=float, value_serializer="json")
-    table = app.Table(topics.TABLE, default=float, schema=schema, partitions=settings.stream_partitions)
+    # By types and not by a Schema: a table takes no heed of a schema's serializers, and could not read its changelog again.
+    table = app.Table(topics.TABLE, default=float, key_type=bytes, value_type=float, partitions=settings.stream_partitions)
     rules = settings.limits()
 
     async def bury(event: Any) -> None:
