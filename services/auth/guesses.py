@@ -78,6 +78,7 @@ class Guesses:
         task = asyncio.create_task(self._make(guess, on_right))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        place.keep_until(task)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from argon2 import PasswordHasher
@@ -19,22 +19,30 @@ T = TypeVar("T")
 
 
 class Place:
-    """A reserved place in the line, not a thread. A context manager; leaving it frees the place."""
+    """A reserved place in the line, not a thread. A context manager; leaving it frees the place once its work has ended."""
 
     def __init__(self, line: "HashingLine") -> None:
         self._line = line
         self._subject: UUID | None = None
+        self._work: asyncio.Future[Any] | None = None
 
     def take_for(self, subject: UUID) -> None:
         """Raises ServiceError RESOURCE_EXHAUSTED when one subscriber has taken a share of the line that is too large."""
         self._line.count_subject(subject)
         self._subject = subject
 
+    def keep_until(self, work: "asyncio.Future[Any]") -> None:
+        """Work that goes on without its caller is still in the line: else hanging up would be a way past its end."""
+        self._work = work
+
     def __enter__(self) -> "Place":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._line.leave(self._subject)
+        if self._work is None or self._work.done():
+            self._line.leave(self._subject)
+        else:
+            self._work.add_done_callback(lambda _: self._line.leave(self._subject))
 
 
 class HashingLine:

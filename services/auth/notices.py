@@ -1,7 +1,8 @@
 """Notices that the notifier may claim: whom to tell of an event, once, under a lease, audited (02-architecture, Claims)."""
 
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import grpc
@@ -13,7 +14,7 @@ from services.chassis.errors import ServiceError, unavailable
 from services.chassis.postgres import Database
 
 # An event this young may be one that the worker has not met yet.
-_YOUNG = timedelta(minutes=5)
+_YOUNG_S = 300.0
 _SOON = timedelta(milliseconds=50)
 
 
@@ -78,7 +79,7 @@ class Notices:
             event_id,
         )
         if row is None:
-            young = event_id.version == 7 and datetime.now(UTC) - _time_of(event_id) < _YOUNG
+            young = event_id.version == 7 and time.time() - _seconds_of(event_id) < _YOUNG_S
             return unavailable(_SOON, errors.NOTICE_NOT_YET_KNOWN) if young else _void()
         if row["void"]:
             return _void()
@@ -94,6 +95,6 @@ def _void() -> ServiceError:
     return ServiceError(grpc.StatusCode.NOT_FOUND, errors.DELIVERY_VOID, "No such notice is open.")
 
 
-def _time_of(event_id: UUID) -> datetime:
-    """The moment in a UUIDv7 (RFC 9562, 5.7)."""
-    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+def _seconds_of(event_id: UUID) -> float:
+    """The moment in a UUIDv7 (RFC 9562, 5.7), as a Unix time. No datetime: it may be a year that Python has none for."""
+    return (event_id.int >> 80) / 1000

@@ -159,7 +159,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     async def Report(
         self, request: delivery_service_pb2.ReportRequest, context: Context
     ) -> delivery_service_pb2.ReportResponse:
-        if request.outcome == delivery_service_pb2.DELIVERY_OUTCOME_UNSPECIFIED:
+        if request.outcome not in (delivery_service_pb2.DELIVERY_OUTCOME_SENT, delivery_service_pb2.DELIVERY_OUTCOME_FAILED):
             raise invalid({"outcome": "required"})
         await self._notices.close(_uuid("account_id", request.account_id), _uuid("event_id", request.event_id))
         return delivery_service_pb2.ReportResponse()

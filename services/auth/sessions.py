@@ -33,7 +33,8 @@ def decode_token(token: str, ids: int) -> tuple[list[UUID], bytes] | None:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):
         return None
-    if len(raw) != ids * _ID_BYTES + _SECRET_BYTES:
+    # Base64 has several spellings for the same bytes, and Python's decoder skips what is none: only ours is a token.
+    if len(raw) != ids * _ID_BYTES + _SECRET_BYTES or encode_token(raw) != token:
         return None
     return [UUID(bytes=raw[i * _ID_BYTES : (i + 1) * _ID_BYTES]) for i in range(ids)], raw[ids * _ID_BYTES :]
 
