@@ -1,0 +1,88 @@
+"""What a subscriber types, and whom it stands for."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.auth.identifiers import LookupKey, Phone, parse_phone
+from services.chassis.errors import ServiceError
+
+E164 = "+79161234567"
+LOOKUP = LookupKey(b"k" * 32)
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> tuple[str, str]:
+    """(as typed, E.164)"""
+    code = draw(st.sampled_from(["916", "903", "925", "985", "999"]))
+    rest = draw(st.from_regex(r"[0-9]{7}", fullmatch=True))
+    gap = st.sampled_from(["", " ", "-", ".", "  ", " - "])
+    prefix = draw(st.sampled_from(["+7", "8", "7", "", " +7", "8 "]))
+    head = draw(st.sampled_from([f"({code})", code, f" ({code}) ", f" {code}"])) if prefix.strip() else code
+    text = prefix + head + draw(gap) + rest[:3] + draw(gap) + rest[3:5] + draw(gap) + rest[5:]
+    return text + draw(st.sampled_from(["", " "])), f"+7{code}{rest}"
+
+
+@given(spellings())
+@pytest.mark.row("M1")
+def test_every_usual_spelling_is_the_same_number(spelled: tuple[str, str]) -> None:
+    text, e164 = spelled
+    assert parse_phone(text, "RU").e164 == e164
+
+
+@pytest.mark.row("M1")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8 916 123-45-67", "+7 (916) 123-45-67", "89161234567", "79161234567", "9161234567", "+79161234567", "8(916)1234567",
+        "8-916-123-45-67", "+7.916.123.45.67", "\u00a0+7\u00a0916\u00a0123\u201145\u201167", "＋７９１６１２３４５６７", "8–916–123–45–67",
+    ],
+)  # fmt: skip
+def test_a_number_is_known_by_any_of_these(text: str) -> None:
+    assert parse_phone(text, "RU") == Phone(E164)
+
+
+@pytest.mark.row("M1")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "+", "916", "8 916 123", "8 916 123 45 67 89 01 23", "123456789012345678901234567890123", "+7 916 CALL-NOW",
+        "my number is 8 916 123 45 67", "8 916 123 45 67 ext. 5", "8 916 123 45 67 #5", "+1 555 0100", "\x00", "💥" * 8,
+        "+79161234567;ext=5", "tel:+79161234567", "admin' OR 1=1 --", "8 916 123 45 67 доб. 5",
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        parse_phone(text, "RU")
+    assert dict(caught.value.violations) == {"phone": "not a phone number"}
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+
+
+@given(st.text())
+@pytest.mark.row("B2")
+def test_a_refusal_says_the_same_whatever_was_typed(text: str) -> None:
+    with pytest.raises(ServiceError) as of_nothing:
+        parse_phone("", "RU")
+    try:
+        parse_phone(text, "RU")
+    except ServiceError as error:
+        assert error == of_nothing.value
+        assert error.__suppress_context__ or error.__context__ is None
+
+
+@pytest.mark.row("B2")
+def test_the_text_of_a_number_shows_nothing() -> None:
+    phone = Phone(E164)
+    assert "916" not in f"{phone} {phone!r} {[phone]}"
+
+
+@pytest.mark.row("B2")
+def test_a_lookup_leads_nowhere_without_the_key_and_never_to_a_guard() -> None:
+    phone, other = Phone(E164), Phone("+79161234568")
+    assert len(LOOKUP.of(phone)) == 32
+    assert LOOKUP.of(phone) == LOOKUP.of(Phone(E164)) != LOOKUP.of(other)
+    assert LOOKUP.of(phone) != LookupKey(b"o" * 32).of(phone)
+    guard = LOOKUP.guard_of(phone)
+    assert guard == LOOKUP.guard_of(Phone(E164)) != LOOKUP.guard_of(other)
+    assert guard.version == 8
+    assert guard.bytes[1:6] != LOOKUP.of(phone)[1:6]
