@@ -1,6 +1,7 @@
 """Topics, the headers of a record, and how a consumer goes through them without losing or repeating an effect."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,6 +61,9 @@ async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, v
     return done == "INSERT 0 1"
 
 
+_COMMIT_INTERVAL_S = 0.5
+
+
 class Poison(Exception):
     """A record that no retry will make readable."""
 
@@ -91,18 +95,24 @@ class Consumer:
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
             max_poll_interval_ms=120_000,
-            fetch_max_wait_ms=250,
+            # Not a delay: what comes is answered at once. Only how often a fetch that found nothing is sent again.
+            fetch_max_wait_ms=1000,
         )
         consumer.subscribe([prefix + topic for topic in self.handlers])
         await until_kafka_answers(consumer.start)
         try:
             on_ready()
+            uncommitted: dict[TopicPartition, int] = {}
+            commit_at = time.monotonic()
             while True:
                 batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000, max_records=200)
                 # Partitions side by side, the records of one in order.
                 await asyncio.gather(*(self._handle_all(records) for records in batches.values()))
-                if batches:
-                    await self._commit(consumer, batches)
+                uncommitted |= {partition: records[-1].offset + 1 for partition, records in batches.items()}
+                # Each commit is a write of Kafka's own; what is read twice for want of one has no second effect.
+                if uncommitted and time.monotonic() >= commit_at:
+                    await self._commit(consumer, uncommitted)
+                    uncommitted, commit_at = {}, time.monotonic() + _COMMIT_INTERVAL_S
         finally:
             await consumer.stop()
 
@@ -117,9 +127,9 @@ class Consumer:
             return
         await handle_until_done(record, topic, handler, self.dead_letter, self.handler_timeout_s)
 
-    async def _commit(self, consumer: AIOKafkaConsumer, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
         try:
-            await consumer.commit({partition: records[-1].offset + 1 for partition, records in batches.items()})
+            await consumer.commit(dict(offsets))
         except KafkaError as error:
             # The partition went elsewhere, or Kafka is away: the records come again, and their effects are idempotent.
             logger().warning("offsets not committed", group=self.group, error=error_name(error))

@@ -16,6 +16,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.streams import Poison, header
 from services.chassis.telemetry import error_name, logger
 from services.lockout import outcomes, topics
+from services.lockout.batches import in_batches
 from services.lockout.limits import register
 from services.lockout.outcomes import Counted
 from services.lockout.penalties import LimitKey, PenaltyStore
@@ -25,7 +26,6 @@ from services.lockout.store import LockoutStore
 E = TypeVar("E")
 
 _AT = struct.Struct(">d")
-_GATHER_S = 0.005
 _HANDLER_TIMEOUT_S = 10.0
 
 
@@ -91,18 +91,20 @@ def build_app(settings: LockoutSettings, store: LockoutStore, penalties: Penalty
 
     @app.agent(topic(streams.AUTH_EVENTS), name="outcomes")
     async def settle_outcomes(stream: Any) -> None:
-        async for batch in stream.take_events(settings.stream_batch, within=_GATHER_S):
-            events = await _parse(batch, outcomes.AUTH_KINDS, outcomes.parse_auth, bury)
-            if events:
-                await _until_done("outcomes", lambda: outcomes.settle(events, store))  # noqa: B023
-                await _until_done("limits", lambda: count(outcomes.counted(events)))  # noqa: B023
+        async def settle(batch: list[Any]) -> None:
+            events = await _parse(batch, outcomes.parse_auth, bury)
+            await _until_done("outcomes", lambda: outcomes.settle(events, store))
+            await _until_done("limits", lambda: count(outcomes.counted(events)))
+
+        await in_batches(stream, _of_kinds(outcomes.AUTH_KINDS), settings.stream_batch, settle)
 
     @app.agent(topic(streams.OTP_EVENTS), name="codes")
     async def count_codes(stream: Any) -> None:
-        async for batch in stream.take_events(settings.stream_batch, within=_GATHER_S):
-            events = await _parse(batch, outcomes.OTP_KINDS, outcomes.parse_otp, bury)
-            if events:
-                await _until_done("limits", lambda: count(outcomes.counted_codes(events)))  # noqa: B023
+        async def count_all(batch: list[Any]) -> None:
+            events = await _parse(batch, outcomes.parse_otp, bury)
+            await _until_done("limits", lambda: count(outcomes.counted_codes(events)))
+
+        await in_batches(stream, _of_kinds(outcomes.OTP_KINDS), settings.stream_batch, count_all)
 
     @app.agent(limits, name="limits")
     async def keep_limits(stream: Any) -> None:
@@ -122,13 +124,13 @@ def build_app(settings: LockoutSettings, store: LockoutStore, penalties: Penalty
     return app
 
 
-async def _parse(
-    batch: Sequence[Any], kinds: frozenset[str], parse: Callable[[bytes], E], bury: Callable[[Any], Awaitable[None]]
-) -> list[E]:
+def _of_kinds(kinds: frozenset[str]) -> Callable[[Any], bool]:
+    return lambda event: header(_pairs(event.headers), "ce_type") in kinds
+
+
+async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], bury: Callable[[Any], Awaitable[None]]) -> list[E]:
     parsed = []
     for event in batch:
-        if header(_pairs(event.headers), "ce_type") not in kinds:
-            continue
         try:
             parsed.append(parse(event.value))
         except Poison:

@@ -1,0 +1,151 @@
+"""Sign-ins a second through gRPC with everything running, beside the raw Argon2 ceiling of the same minutes.
+
+Load and ceiling take turns, so that a machine whose speed drifts drifts for both; the ratio is the median of the pairs.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import grpc
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench.ceiling import build_of_argon2
+from bench.processes import Usage, resident_mb
+from devstack.event_log import EventLog
+from devstack.handsets import Handsets
+from devstack.paths import BUILD
+from devstack.stack import Stack
+from devstack.state import write_json
+from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+from devstack.wiring import SERVICES
+
+CALLERS = 16
+ROUNDS = 6
+LOAD_S = 8.0
+CEILING_S = 4.0
+WARM_UP_SIGN_INS = 1200
+PASSWORD = "Winter-in-Tver-26"
+# What an operator would run with, not what a person who looks wants to see.
+_OVERRIDES = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
+
+console = Console()
+
+
+@dataclass
+class Load:
+    """One stretch of sign-ins. seconds: each one's time to answer."""
+
+    seconds: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        return len(self.seconds) / self.elapsed
+
+
+def main() -> None:
+    cores = len(os.sched_getaffinity(0))
+    with (
+        tempfile.TemporaryDirectory(prefix="zasov-bench-") as folder,
+        Stack(
+            Path(folder), settings_overrides=_OVERRIDES, progress=lambda text: console.print(f"· {text}", style="dim")
+        ) as stack,
+    ):
+        figures = uvloop.run(_bench(stack.describe(), cores))
+    write_json(BUILD / "bench.json", figures)
+    console.print(_table(figures))
+    console.print(f"The same in {BUILD / 'bench.json'}", style="dim", highlight=False)
+
+
+async def _bench(addresses: dict[str, Any], cores: int) -> dict[str, Any]:
+    pids = addresses["pids"]
+    async with grpc.aio.insecure_channel(addresses["grpc"]["auth"]) as channel:
+        handsets = Handsets(addresses["smsc"]["handsets"])
+        people = [Subscriber(BackEnd(channel), handsets, new_phone(), new_client()) for _ in range(CALLERS)]
+        for person in people:
+            await person.register(PASSWORD)
+        console.print(f"· Warming up: {WARM_UP_SIGN_INS} sign-ins", style="dim")
+        await _load(people, count=WARM_UP_SIGN_INS)
+        pairs, loads, alone = [], [], Load()
+        usage = dict.fromkeys([*pids, "bench client"], 0.0)
+        for number in range(ROUNDS):
+            ceiling = await _ceiling(cores)
+            spent, own = Usage(pids), time.process_time()
+            load = await _load(people, seconds=LOAD_S)
+            for name, seconds in {**spent.since(), "bench client": time.process_time() - own}.items():
+                usage[name] += seconds
+            one = await _load(people[:1], count=20)
+            alone.seconds += one.seconds
+            loads.append(load)
+            pairs.append((load.per_s, ceiling))
+            console.print(f"· Round {number + 1}: {load.per_s:.1f} sign-ins/s, ceiling {ceiling:.1f}/s", style="dim")
+        await _until_published(addresses)
+        memory = resident_mb(pids)
+    sign_ins = sum(len(load.seconds) for load in loads)
+    everyone = [one for load in loads for one in load.seconds]
+    return {
+        "signin_per_s": round(median(rate for rate, _ in pairs), 1),
+        "argon2_ceiling_per_s": round(median(ceiling for _, ceiling in pairs), 1),
+        "signin_ratio": round(median(rate / ceiling for rate, ceiling in pairs), 3),
+        "signin_ratio_by_round": [round(rate / ceiling, 3) for rate, ceiling in pairs],
+        "argon2_build": build_of_argon2(),
+        "callers": CALLERS,
+        "cores": cores,
+        "p50_ms": _percentile(everyone, 50),
+        "p99_ms": _percentile(everyone, 99),
+        "alone_p50_ms": _percentile(alone.seconds, 50),
+        "alone_p99_ms": _percentile(alone.seconds, 99),
+        "cpu_ms_per_signin": {name: round(seconds / sign_ins * 1000, 2) for name, seconds in usage.items()},
+        "resident_mb": memory,
+    }
+
+
+async def _load(people: list[Subscriber], *, seconds: float = 1e9, count: int = 10**9) -> Load:
+    """Sign-ins by all of them at once, each again as soon as answered. A refusal is an error of the benchmark."""
+    load, started = Load(), time.perf_counter()
+
+    async def caller(person: Subscriber) -> None:
+        while time.perf_counter() - started < seconds and len(load.seconds) < count:
+            asked = time.perf_counter()
+            await person.sign_in(PASSWORD)
+            load.seconds.append(time.perf_counter() - asked)
+
+    await asyncio.gather(*(caller(person) for person in people))
+    load.elapsed = time.perf_counter() - started
+    return load
+
+
+async def _ceiling(cores: int) -> float:
+    command = [sys.executable, "-m", "bench.ceiling", str(CEILING_S), str(cores)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+    return float(json.loads(done.stdout)["per_s"])
+
+
+async def _until_published(addresses: dict[str, Any]) -> None:
+    """Nothing was left behind: the last sign-in's event is in Kafka before the figures count."""
+    async with EventLog(addresses["kafka"]["bootstrap"], from_start=True) as log:
+        await log.wait(lambda one: one.kind == "LoginSucceeded", timeout=30)
+
+
+def _percentile(seconds: list[float], percent: int) -> float:
+    return round(quantiles(seconds, n=100)[percent - 1] * 1000, 1)
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    table = Table("figure", "value", title="Sign-in", title_justify="left")
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            value = "\n".join(f"{key}: {one}" for key, one in sorted(value.items(), key=lambda item: -item[1]))
+        table.add_row(name, str(value))
+    return table
