@@ -1,6 +1,7 @@
-"""A guess, step by step: the auth side of the three-strike protocol (02-architecture)."""
+"""A guess, step by step: the auth side of the three-strike protocol (docs/architecture.md)."""
 
 import asyncio
+import gc
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -326,3 +327,18 @@ async def test_many_right_guesses_at_once_all_succeed_though_each_gets_in_the_ot
 def test_a_guess_shows_nothing_of_itself(bench: Bench) -> None:
     guess = Guess(None, UUID(int=1), UUID(int=2), "Secret-1", None, None, lambda: True)  # type: ignore[arg-type]
     assert "Secret" not in repr(guess)
+
+
+async def test_the_error_of_one_who_hung_up_is_nobodys_and_makes_no_noise(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.hasher.gate.clear()
+    guess = asyncio.create_task(bench.guess("wrong"))
+    await until(bench.hasher.started.is_set)
+    guess.cancel()
+    await asyncio.gather(guess, return_exceptions=True)
+    del guess
+    bench.hasher.gate.set()
+    await until(lambda: not bench.guesses._under_way)
+    gc.collect()
+    assert not caplog.records

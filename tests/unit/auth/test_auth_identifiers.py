@@ -35,7 +35,8 @@ def test_every_usual_spelling_is_the_same_number(spelled: tuple[str, str]) -> No
     "text",
     [
         "8 916 123-45-67", "+7 (916) 123-45-67", "89161234567", "79161234567", "9161234567", "+79161234567", "8(916)1234567",
-        "8-916-123-45-67", "+7.916.123.45.67", "\u00a0+7\u00a0916\u00a0123\u201145\u201167", "＋７９１６１２３４５６７", "8–916–123–45–67",
+        "8-916-123-45-67", "+7.916.123.45.67", "\u00a0+7\u00a0916\u00a0123\u201145\u201167",
+        "＋７９１６１２３４５６７", "8–916–123–45–67",
     ],
 )  # fmt: skip
 def test_a_number_is_known_by_any_of_these(text: str) -> None:
@@ -58,16 +59,20 @@ def test_what_is_no_number_is_refused(text: str) -> None:
     assert caught.value.code.name == "INVALID_ARGUMENT"
 
 
-@given(st.text())
-@pytest.mark.row("B2")
-def test_a_refusal_says_the_same_whatever_was_typed(text: str) -> None:
-    with pytest.raises(ServiceError) as of_nothing:
-        parse_phone("", "RU")
+def refusal(text: str) -> ServiceError | None:
     try:
         parse_phone(text, "RU")
     except ServiceError as error:
-        assert error == of_nothing.value
-        assert error.__suppress_context__ or error.__context__ is None
+        return error
+    return None
+
+
+@given(st.text())
+@pytest.mark.row("B2")
+def test_a_refusal_says_the_same_whatever_was_typed(text: str) -> None:
+    error = refusal(text)
+    assert error is None or error == refusal("")
+    assert error is None or error.__suppress_context__ or error.__context__ is None
 
 
 @pytest.mark.row("B2")

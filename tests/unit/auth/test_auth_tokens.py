@@ -74,7 +74,8 @@ def test_a_new_session_keeps_only_the_hash_of_its_token() -> None:
         ({}, "client.ip"), ({"ip": "not.an.ip.address"}, "client.ip"), ({"ip": "203.0.113.7/24"}, "client.ip"),
         ({"ip": "203.0.113.7:443"}, "client.ip"), ({"ip": "fe80::1%eth0"}, "client.ip"),
         ({"ip": "203.0.113.7", "device_id": "d" * 129}, "client.device_id"),
-        ({"ip": "203.0.113.7", "language": "de"}, "client.language"), ({"ip": "203.0.113.7", "language": "RU"}, "client.language"),
+        ({"ip": "203.0.113.7", "language": "de"}, "client.language"),
+        ({"ip": "203.0.113.7", "language": "RU"}, "client.language"),
     ],
 )  # fmt: skip
 def test_a_client_that_is_not_in_order_is_refused_by_field_and_not_quoted(context: dict[str, str], field: str) -> None:

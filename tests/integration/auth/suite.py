@@ -1,0 +1,259 @@
+"""Auth, lockout and otp as they run in production, in this process, each on a PostgreSQL of its own; the stream is played."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from zasov.auth.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    delivery_service_pb2_grpc,
+    recovery_service_pb2,
+    recovery_service_pb2_grpc,
+    registration_service_pb2,
+    registration_service_pb2_grpc,
+    sign_in_service_pb2,
+    sign_in_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+)
+from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.otp.v1 import delivery_service_pb2 as otp_delivery_pb
+from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
+
+from services.auth.sessions import decode_token
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.settings import ChassisSettings
+from services.lockout import outcomes
+from services.lockout.store import LockoutStore
+from tests.integration.waiting import until
+
+PHONE, OTHER_PHONE, UNKNOWN_PHONE = "+79161234567", "+79161234568", "+79167654321"
+PASSWORD, NEW_PASSWORD = "Vesna-na-Volge-7", "Osen-na-Onege-8"
+IP = "203.0.113.77"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """All that a caller gets to see of an error."""
+
+    code: str
+    reason: str
+    message: str
+    metadata: dict[str, str]
+    violations: dict[str, str]
+    retry_s: float | None = field(compare=False)
+    raw: bytes = field(compare=False)
+
+
+async def refusal(call: Awaitable[Any]) -> Refusal:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return refusal_of(caught.value)
+
+
+def refusal_of(error: Any) -> Refusal:
+    assert isinstance(error, grpc.aio.AioRpcError), repr(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    if status is None:
+        return Refusal(error.code().name, "", "", {}, {}, None, b"")
+    info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
+    retry_s = None
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+        if detail.Unpack(retry):
+            retry_s = retry.retry_delay.ToTimedelta().total_seconds()
+    violations = {one.field: one.description for one in bad.field_violations}
+    raw = status.SerializeToString()
+    return Refusal(error.code().name, info.reason, status.message, dict(info.metadata), violations, retry_s, raw)
+
+
+def client(**changed: str) -> ClientContext:
+    return ClientContext(**{"ip": IP, "device_id": "device-of-the-test", **changed})
+
+
+class Auth:
+    """One replica, and the calls that tests make of it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.signing_in = sign_in_service_pb2_grpc.SignInServiceStub(channel)
+        self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
+        self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
+        self.account = account_service_pb2_grpc.AccountServiceStub(channel)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
+        self.delivery = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
+
+    async def sign_in(self, phone: str = PHONE, password: str = PASSWORD, timeout: float = 20, **context: str) -> Session:
+        request = sign_in_service_pb2.SignInRequest(phone=phone, password=password, client=client(**context))
+        return (await self.signing_in.SignIn(request, timeout=timeout)).session
+
+    async def change(self, token: str, old: str = PASSWORD, new: str = NEW_PASSWORD) -> None:
+        request = account_service_pb2.ChangePasswordRequest(
+            session_token=token, old_password=old, new_password=new, client=client()
+        )
+        await self.account.ChangePassword(request, timeout=20)
+
+    async def introspect(self, token: str) -> Any:
+        return await self.tokens.Introspect(token_service_pb2.IntrospectRequest(token=token), timeout=10)
+
+    async def is_active(self, token: str) -> bool:
+        return bool((await self.introspect(token)).active)
+
+    def flow(self, kind: str) -> "FlowCalls":
+        return FlowCalls(self, kind)
+
+
+class FlowCalls:
+    """The same four steps of either flow; kind: "Registration" or "Recovery"."""
+
+    def __init__(self, auth: Auth, kind: str) -> None:
+        self._stub = auth.registration if kind == "Registration" else auth.recovery
+        self._pb: Any = registration_service_pb2 if kind == "Registration" else recovery_service_pb2
+        self._kind = kind
+
+    async def start(self, phone: str = PHONE, **context: str) -> CodeSent:
+        return (await self._call(f"Start{self._kind}", phone=phone, client=client(**context))).code
+
+    async def send_again(self, grant: str) -> CodeSent:
+        return (await self._call(f"Send{self._kind}CodeAgain", grant=grant, client=client())).code
+
+    async def confirm(self, grant: str, code: str) -> str:
+        confirmed = (await self._call(f"Confirm{self._kind}", grant=grant, code=code, client=client())).confirmed
+        assert confirmed.expires_at.seconds > 0
+        return str(confirmed.grant)
+
+    async def choose(self, grant: str, password: str = PASSWORD) -> Session:
+        return (await self._call(f"Choose{self._kind}Password", grant=grant, password=password, client=client())).session
+
+    async def _call(self, method: str, **fields: Any) -> Any:
+        return await getattr(self._stub, method)(getattr(self._pb, f"{method}Request")(**fields), timeout=20)
+
+
+@dataclass
+class Suite:
+    """auth: a replica. said: what was typed, and must be found in no event and no log."""
+
+    start_auth: Callable[..., Awaitable[Auth]]
+    auth: Auth
+    sql: asyncpg.Connection
+    lockout_sql: asyncpg.Connection
+    otp_sql: asyncpg.Connection
+    lockout: LockoutStore
+    otp_delivery: OtpDeliveryStub
+    keys_dir: Any
+    said: set[str] = field(default_factory=lambda: {PASSWORD, NEW_PASSWORD, IP, "device-of-the-test"})
+
+    async def close(self) -> None:
+        for connection in (self.sql, self.lockout_sql, self.otp_sql):
+            await connection.close()
+
+    async def code_of(self, grant: str) -> str:
+        """The code, as the message says it."""
+        decoded = decode_token(grant, 1)
+        assert decoded is not None
+        challenge_id = await self.sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
+        request = otp_delivery_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="test")
+        code = str((await self.otp_delivery.Claim(request, timeout=10)).code)
+        if len(code) == 8:  # a shorter one may stand in any identifier by chance
+            self.said.add(code)
+        return code
+
+    async def confirmed(self, kind: str, phone: str = PHONE, **context: str) -> str:
+        """The grant with which a password can be chosen."""
+        flow = self.auth.flow(kind)
+        sent = await flow.start(phone, **context)
+        return await flow.confirm(sent.grant, await self.code_of(sent.grant))
+
+    async def register(self, phone: str = PHONE, password: str = PASSWORD, **context: str) -> Session:
+        return await self.auth.flow("Registration").choose(await self.confirmed("Registration", phone, **context), password)
+
+    async def recover(self, phone: str = PHONE, password: str = NEW_PASSWORD) -> Session:
+        return await self.auth.flow("Recovery").choose(await self.confirmed("Recovery", phone), password)
+
+    async def play_stream(self) -> int:
+        """Relay and lockout's stream: settles what auth has published. Returns how many events that was."""
+        rows = await self.sql.fetch(
+            "SELECT o.id, e.type, e.data FROM outbox o JOIN event e USING (stream_id, version) ORDER BY 1"
+        )
+        await outcomes.settle(
+            [outcomes.parse_auth(row["data"]) for row in rows if row["type"] in outcomes.AUTH_KINDS], self.lockout
+        )
+        await self.sql.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
+        return len(rows)
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncIterator[None]:
+        """Plays it all the while."""
+
+        async def play() -> None:
+            while True:
+                await self.play_stream()
+                await asyncio.sleep(0.005)
+
+        playing = asyncio.create_task(play())
+        try:
+            yield
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            await self.play_stream()
+
+    async def wrong(self, times: int = 1, phone: str = PHONE, auth: Auth | None = None) -> list[Refusal]:
+        """Guesses wrong, each settled before the next."""
+        refusals = []
+        for _ in range(times):
+            refusals.append(await refusal((auth or self.auth).sign_in(phone, "Wrong-1-password")))
+            await self.play_stream()
+        return refusals
+
+    async def open_attempts(self) -> int:
+        return int(await self.lockout_sql.fetchval("SELECT count(*) FROM attempt"))
+
+    async def strikes(self, owner: str) -> int:
+        return int(await self.lockout_sql.fetchval("SELECT strikes FROM subject WHERE owner_id = $1", UUID(owner)) or 0)
+
+    async def kinds(self, stream: str) -> list[str]:
+        rows = await self.sql.fetch("SELECT type FROM event WHERE stream_id = $1 ORDER BY version", UUID(stream))
+        return [row["type"] for row in rows]
+
+    async def accounts(self) -> int:
+        return int(await self.sql.fetchval("SELECT count(*) FROM account"))
+
+    async def until_waiting_for_locks(self, count: int) -> None:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+        async def waiting() -> bool:
+            await self.sql.execute("SELECT pg_stat_clear_snapshot()")
+            return bool(await self.sql.fetchval(sql) == count)
+
+        await until(f"{count} waiting for locks", waiting)
+
+
+@asynccontextmanager
+async def running(role: Callable[[Any, Lifecycle], Awaitable[None]], settings: ChassisSettings) -> AsyncIterator[None]:
+    """A role, as its process runs it."""
+    life = Lifecycle()
+    work = asyncio.ensure_future(role(settings, life))
+
+    async def is_ready() -> bool:
+        if work.done():
+            work.result()
+        return life.is_ready
+
+    try:
+        await until("ready", is_ready)
+        yield
+    finally:
+        life.stop()
+        await work
+        await life.cancel_background()
