@@ -150,6 +150,7 @@ async def test_a_new_password_voids_open_attempts_wipes_strikes_and_lifts_the_bl
     attempt_id = uuid4()
     assert (await server.admit(who, attempt_id)).admitted.epoch == 2
     assert await server.raise_epoch(who, 3) == 3
+    assert await lockout.state(who) == (0, False, 3, 0), "the open attempt is void at once"
     assert not await server.right(who, attempt_id)
     await lockout.store.record_failure(who.id, attempt_id)
     assert await lockout.state(who) == (0, False, 3, 0)

@@ -301,6 +301,31 @@ async def test_while_postgresql_is_away_nothing_is_lost(worker: Worker) -> None:
     assert worker.process.is_alive, "it waited; it was not started anew"
 
 
+@pytest.mark.row("B7")
+@pytest.mark.kills
+async def test_a_stream_that_is_stopped_while_postgresql_is_away_leaves_the_rest_to_its_successor(worker: Worker) -> None:
+    process = worker.running()
+    everyone = [Someone() for _ in range(30)]
+    async with lockout_at(worker.url, pool_size=5) as lockout:
+        events = [failed(one, await lockout.open_attempt(one)) for one in everyone]
+    tried_before = process.log.read_text().count("stream tries again")
+    worker.postgres.kill()
+    await publish(worker, events)
+
+    async def has_tried() -> bool:
+        return process.log.read_text().count("stream tries again") > tried_before
+
+    await until("it tries in vain", has_tried)
+    # Whether it ends by itself or is killed after the grace, as now: what it had not settled must not be acknowledged.
+    await asyncio.to_thread(process.stop, 4.0)
+    worker.postgres.start()
+    worker.postgres.wait_ready()
+    worker.running()
+    async with looking_again(worker) as lockout:
+        for one in everyone:
+            await until_strikes(lockout, one, 1)
+
+
 @pytest.mark.row("B1")
 @pytest.mark.kills
 async def test_a_stream_that_is_killed_loses_nothing_and_counts_nothing_twice(worker: Worker, lockout: Lockout) -> None:

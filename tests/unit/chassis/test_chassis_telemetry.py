@@ -61,11 +61,13 @@ def test_a_process_that_dies_of_an_exception_does_not_say_its_text() -> None:
         [
             sys.executable,
             "-c",
-            "import sys\nfrom pathlib import Path\nfrom services.chassis.entrypoint import main\n"
+            "import sys\nfrom pathlib import Path\nfrom services.chassis import entrypoint\n"
             "from services.chassis.settings import ChassisSettings\n"
             f"async def role(settings, life):\n raise ValueError({CANARY!r})\n"
+            "async def at_once(*_):\n pass\n"
+            "entrypoint.until_migrated = at_once\n"
             "sys.argv = ['x', 'server']\n"
-            "main('test', ChassisSettings, Path('/nowhere'), {'server': role})\n",
+            "entrypoint.main('test', ChassisSettings, Path('/nowhere'), {'server': role})\n",
         ],
         capture_output=True,
         text=True,
