@@ -1,4 +1,4 @@
-"""Strikes and blocks: pure. No I/O and no clock (02-architecture, the three-strike protocol)."""
+"""Strikes and blocks: pure. No I/O and no clock (docs/architecture.md, the three-strike protocol)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -106,20 +106,21 @@ class LockoutStore:
 
     async def record_failure(self, subject_id: UUID, attempt_id: UUID) -> None:
         """Rule 6: the stream's settling of a wrong guess. No row to remove: nothing happens."""
-        await self._close_as_wrong(subject_id, attempt_id, decide_failure)
+        async with self._waker.transaction() as connection:
+            await _close_as_wrong(connection, subject_id, attempt_id, decide_failure)
 
     async def sweep(self, age: timedelta) -> int:
         """Rule 8: turns attempts older than this into strikes. One sweeper at a time. Returns how many it found."""
-        async with self._database.transaction() as connection:
+        async with self._waker.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('zasov lockout sweep'))"):
                 return 0
             lost = await connection.fetch(
                 "SELECT subject_id, attempt_id FROM attempt WHERE admitted_at < clock_timestamp() - $1::interval"
-                " ORDER BY admitted_at LIMIT 1000",
+                " ORDER BY subject_id LIMIT 100",
                 age,
             )
             for row in lost:
-                await self._close_as_wrong(row["subject_id"], row["attempt_id"], decide_abandoned)
+                await _close_as_wrong(connection, row["subject_id"], row["attempt_id"], decide_abandoned)
         return len(lost)
 
     async def raise_epoch(self, key: SubjectKey, epoch: int) -> int:
@@ -173,15 +174,15 @@ class LockoutStore:
         )
         return left
 
-    async def _close_as_wrong(self, subject_id: UUID, attempt_id: UUID, decide: Decide) -> None:
-        async with self._waker.transaction() as connection:
-            try:
-                subject, version = await _lock(connection, subject_id)
-            except LookupError:
-                return  # never admitted here, so there is no attempt either: the store was restored, or the event is not ours
-            attempt = await _remove_attempt(connection, subject_id, attempt_id)
-            if attempt is not None:
-                await _append(connection, subject, version, decide(subject, attempt))
+
+async def _close_as_wrong(connection: Connection, subject_id: UUID, attempt_id: UUID, decide: Decide) -> None:
+    try:
+        subject, version = await _lock(connection, subject_id)
+    except LookupError:
+        return  # never admitted here, so there is no attempt either: the store was restored, or the event is not ours
+    attempt = await _remove_attempt(connection, subject_id, attempt_id)
+    if attempt is not None:
+        await _append(connection, subject, version, decide(subject, attempt))
 
 
 async def _append(connection: Connection, subject: Subject, version: int, facts: list[Fact]) -> None:

@@ -1,10 +1,13 @@
 """The topics that lockout's stream needs beside the event topics. All are created before it starts, never by it."""
 
+# Names of the Faust apps, and so of their consumer groups.
+OUTCOMES_APP = "zasov.lockout.outcomes"
+LIMITS_APP = "zasov.lockout.limits"
+
 # Outcomes re-keyed by what a soft limit counts; key: LimitKey as text, value: seconds since the epoch, 8 bytes, big-endian.
 LIMITS = "zasov.lockout.limits.v1"
 # Records that could not be read, as they came.
 DEAD_LETTERS = "zasov.lockout.deadletters.v1"
-APP_ID = "zasov.lockout.stream"
-TABLE = "limits"
+TABLE = "tat"
 # One TAT a key; compacted only: a changelog emptied by retention never recovers. Partitioned as LIMITS is.
-CHANGELOG = f"{APP_ID}-{TABLE}-changelog"
+CHANGELOG = f"{LIMITS_APP}-{TABLE}-changelog"

@@ -23,7 +23,7 @@ CREATE TABLE attempt (
 -- Failures of strangers are published under a pseudonym that leads nowhere: the attempt alone finds the subject.
 CREATE INDEX attempt_by_id ON attempt (attempt_id);
 
--- The state of one soft limit's key, and what admission reads.
+-- What admission reads of one soft limit's key. `until` is a lease; `version` is its stream's, so a row is never removed.
 CREATE TABLE penalty (
     pseudonym  text        NOT NULL,
     dimension  smallint    NOT NULL,

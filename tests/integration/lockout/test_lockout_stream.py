@@ -316,8 +316,8 @@ async def test_a_stream_that_is_stopped_while_postgresql_is_away_leaves_the_rest
         return process.log.read_text().count("stream tries again") > tried_before
 
     await until("it tries in vain", has_tried)
-    # Whether it ends by itself or is killed after the grace, as now: what it had not settled must not be acknowledged.
-    await asyncio.to_thread(process.stop, 4.0)
+    await asyncio.to_thread(process.stop, 10.0)
+    assert process.wait(0.1) == 0, "it ended by itself, and left what it had not settled unacknowledged"
     worker.postgres.start()
     worker.postgres.wait_ready()
     worker.running()
