@@ -1,4 +1,4 @@
-"""Lockout, as auth sees it: a guess is admitted before it is evaluated, and settled after (02-architecture, rule 8)."""
+"""Lockout, as auth sees it: a guess is admitted before it is evaluated, and settled after (docs/architecture.md, rule 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -58,9 +58,14 @@ def decide_registration(sealed_contact: bytes, sealed_password: bytes, session: 
 
 
 def decide_success(
-    account: Account, verified_version: int, attempt_id: UUID, session: NewSession, rehashed: bytes | None
+    account: Account,
+    verified_version: int,
+    attempt_id: UUID,
+    forgiven: Sequence[UUID],
+    session: NewSession,
+    rehashed: bytes | None,
 ) -> list[Fact]:
-    """A settled right guess (rule 7). Raises PasswordMoved."""
+    """A settled right guess (rule 7), and the failures that its settling named. Raises PasswordMoved."""
     if account.credential_version != verified_version:
         raise PasswordMoved
     facts = [
@@ -70,6 +75,7 @@ def decide_success(
                 credential=CREDENTIAL_PASSWORD,
                 credential_version=verified_version,
                 session_id=str(session.session_id),
+                forgiven_attempt_ids=[str(one) for one in forgiven],
             )
         ),
         _session_started(session),
@@ -127,7 +133,9 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
         case LoginFailed():
             return replace(account, open_failures=(*account.open_failures, UUID(event.attempt_id)))
         case LoginSucceeded():
-            return replace(account, open_failures=())
+            # One that was stored after the settling is still open there: the next success names it.
+            forgiven = {UUID(one) for one in event.forgiven_attempt_ids}
+            return replace(account, open_failures=tuple(one for one in account.open_failures if one not in forgiven))
         case LoginRefused() | SessionStarted() | SessionEnded():
             return account
     raise TypeError(f"{type(event).__name__} is not an event of an account")

@@ -55,8 +55,23 @@ class Guess:
         return "Guess(…)"
 
 
+@dataclass(frozen=True, slots=True)
+class StrangersStream:
+    """What is known of somebody unknown: the version of the stream that their refusals go to."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A right guess after its settling. forgiven: the failed attempts that came before it and go with it."""
+
+    admission: Admission
+    forgiven: tuple[UUID, ...]
+
+
 # What to do once a guess is right and settled: appends its facts on the account as given, or raises Conflict.
-OnRight = Callable[[Loaded, Admission], Awaitable[R]]
+OnRight = Callable[[Loaded, Settled], Awaitable[R]]
 
 
 class Guesses:
@@ -107,15 +122,22 @@ class Guesses:
             if not admission.spent:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
             raise
-        if loaded is None or not right:
-            version = loaded.account.credential_version if loaded else 0
+        if isinstance(loaded, StrangersStream) or not right:
+            version = _version_of(loaded)
             await self._record(guess, lambda: decide_failure(admission.attempt_id, version, guess.known), loaded)
             raise errors.credentials_rejected(admission.attempts_left)
-        if not await self._lockout.settle_right(guess.guarded, admission.attempt_id, loaded.account.open_failures):
-            raise unavailable()
-        return await self._until_appended(loaded, lambda current: on_right(current, admission))
+        return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
 
-    async def _admit_current_version(self, guess: Guess) -> tuple[Admission, Loaded | None]:
+    async def _settle_right(self, guess: Guess, admission: Admission, account_id: UUID, on_right: OnRight[R]) -> R:
+        """Rule 7: settled first, naming every failure that is stored by now; then appended; then answered."""
+        async with self._turns.hold(account_id):
+            loaded = await self._reload(account_id)
+            forgiven = loaded.account.open_failures
+            if not await self._lockout.settle_right(guess.guarded, admission.attempt_id, forgiven):
+                raise unavailable()
+            return await self._until_appended(loaded, lambda current: on_right(current, Settled(admission, forgiven)))
+
+    async def _admit_current_version(self, guess: Guess) -> tuple[Admission, Loaded | StrangersStream]:
         """Rules 2 and 4: an admission whose epoch is the version of the password that was read with the hash."""
         for _ in range(3):
             admission = await self._lockout.admit(guess.guarded, guess.origin)
@@ -124,72 +146,74 @@ class Guesses:
             except BaseException:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
                 raise
-            version = loaded.account.credential_version if loaded else 0
+            version = _version_of(loaded)
             if version == admission.epoch:
                 return admission, loaded
             await self._lockout.give_back(guess.guarded, admission.attempt_id)
             if version < admission.epoch:
-                # A restored backup: the operator's tool raises the version (02-architecture, Scale).
+                # A restored backup: the operator's tool raises the version (docs/architecture.md, Scale).
                 logger().error("credential older than lockout's epoch", stream_id=str(guess.guarded.owner_id), version=version)
                 raise unavailable()
             await self._lockout.raise_epoch(guess.guarded, version)
         raise unavailable()
 
-    async def _load(self, guess: Guess) -> Loaded | None:
+    async def _load(self, guess: Guess) -> Loaded | StrangersStream:
+        """As many round trips for somebody unknown as for somebody known."""
         if guess.account_id is None:
-            # As many round trips as for somebody known.
-            await self._accounts.stranger_version(guess.pseudonym)
-            return None
-        loaded = await self._accounts.load(guess.account_id)
+            return StrangersStream(await self._accounts.stranger_version(guess.pseudonym))
+        return await self._reload(guess.account_id)
+
+    async def _reload(self, account_id: UUID) -> Loaded:
+        loaded = await self._accounts.load(account_id)
         if loaded is None:
             raise bug()
         return loaded
 
-    async def _evaluate(self, guess: Guess, admission: Admission, loaded: Loaded | None) -> bool:
-        hashed = loaded.vault.open_password(loaded.account.password) if loaded else self._line.dummy_hash
+    async def _evaluate(self, guess: Guess, admission: Admission, loaded: Loaded | StrangersStream) -> bool:
+        hashed = loaded.vault.open_password(loaded.account.password) if isinstance(loaded, Loaded) else self._line.dummy_hash
         right = await self._line.verify(admission, lambda: guess.may_start() and admission.in_time(), hashed, guess.password)
         if right is None or not admission.in_time():
             # Never evaluated; or swept up soon, or already: a late outcome could be a fourth guess (rule 5).
             raise unavailable()
         return right
 
-    async def _record(self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded | None = None) -> None:
+    async def _record(
+        self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded | StrangersStream | None = None
+    ) -> None:
         """Appends to the account, or to the stranger's stream. A failure that cannot be stored is not answered."""
-        if guess.account_id is None:
-            await self._record_stranger(guess, facts())
-            return
         loaded = loaded or await self._load(guess)
-        assert loaded is not None
+        if isinstance(loaded, StrangersStream):
+            await self._record_stranger(guess, facts(), loaded.version)
+            return
 
         async def append(current: Loaded) -> None:
             await self._accounts.append(current.account, facts(), current.time.now(), guess.origin)
 
-        await self._until_appended(loaded, append)
+        # Without taking turns, fifty requests for one account would each conflict with all others.
+        async with self._turns.hold(loaded.account.account_id):
+            await self._until_appended(loaded, append)
 
-    async def _record_stranger(self, guess: Guess, facts: Sequence[Fact]) -> None:
+    async def _record_stranger(self, guess: Guess, facts: Sequence[Fact], version: int) -> None:
         async with self._turns.hold(guess.pseudonym):
             for _ in range(_MOST_CONFLICTS):
-                version = await self._accounts.stranger_version(guess.pseudonym)
                 try:
                     await self._accounts.append_stranger(guess.pseudonym, version, facts, guess.time.now(), guess.origin)
                     return
                 except Conflict:
-                    continue
+                    version = await self._accounts.stranger_version(guess.pseudonym)
         raise unavailable()
 
     async def _until_appended(self, loaded: Loaded, append: Callable[[Loaded], Awaitable[R]]) -> R:
         """Reloads and decides again as long as others append in between."""
-        account_id = loaded.account.account_id
-        # Without this, fifty requests for one account would each conflict with all others.
-        async with self._turns.hold(account_id):
-            for _ in range(_MOST_CONFLICTS):
-                try:
-                    return await append(loaded)
-                except PasswordMoved:
-                    raise unavailable() from None
-                except Conflict:
-                    reloaded = await self._accounts.load(account_id)
-                    if reloaded is None:
-                        raise bug() from None
-                    loaded = reloaded
+        for _ in range(_MOST_CONFLICTS):
+            try:
+                return await append(loaded)
+            except PasswordMoved:
+                raise unavailable() from None
+            except Conflict:
+                loaded = await self._reload(loaded.account.account_id)
         raise unavailable()
+
+
+def _version_of(loaded: Loaded | StrangersStream) -> int:
+    return loaded.account.credential_version if isinstance(loaded, Loaded) else 0

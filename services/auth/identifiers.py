@@ -1,4 +1,4 @@
-"""What a subscriber types, and whom it stands for. Resolved once, at the edge (02-architecture, rule 7)."""
+"""What a subscriber types, and whom it stands for. Resolved once, at the edge (docs/architecture.md, rule 7)."""
 
 import hashlib
 import hmac

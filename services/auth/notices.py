@@ -1,6 +1,5 @@
-"""Notices that the notifier may claim: whom to tell of an event, once, under a lease, audited (02-architecture, Claims)."""
+"""Notices that the notifier may claim: whom to tell of an event, once, under a lease, audited (docs/architecture.md, 4)."""
 
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -79,7 +78,8 @@ class Notices:
             event_id,
         )
         if row is None:
-            young = event_id.version == 7 and time.time() - _seconds_of(event_id) < _YOUNG_S
+            now: float = await self._database.fetch_value("SELECT extract(epoch FROM clock_timestamp())::float8")
+            young = event_id.version == 7 and now - _seconds_of(event_id) < _YOUNG_S
             return unavailable(_SOON, errors.NOTICE_NOT_YET_KNOWN) if young else _void()
         if row["void"]:
             return _void()

@@ -101,7 +101,7 @@ class Recovery:
         return begun
 
     async def _register(self, flow: Flow, hashed: str, now: datetime, origin: Origin) -> Begun | None:
-        """Reserve, append, confirm: each stands alone (02-architecture, Event store). None: it has an account meanwhile."""
+        """Reserve, append, confirm: steps that each stand alone. None: the number has an account meanwhile."""
         account_id = uuid4()
         owner = await self.accounts.reserve_identifier(flow.phone, account_id)
         if owner is None:

@@ -121,7 +121,7 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
                 event = LockoutEvent.FromString(record.value)
                 account_id, event_id = UUID(event.account_blocked.account_id), UUID(event.meta.event_id)
             except (DecodeError, ValueError):
-                raise Poison from None
+                raise Poison("not readable") from None
             if event.account_blocked.credential == CREDENTIAL_PASSWORD:
                 await notices.announce(account_id, event_id)
 
@@ -131,7 +131,7 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
             handlers={streams.LOCKOUT_EVENTS: {"AccountBlocked": announce_block}},
             dead_letter=put_aside,
         )
-        life.keep_running(consumer.run(life, life.ready), "consumer")
+        life.keep_running(consumer.run(life), "consumer")
         await life.stopping()
 
 

@@ -26,6 +26,6 @@ class AuthSettings(ChassisSettings):
 
     session_days: int = Field(default=30, ge=1, description="Lifetime of a session.")
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
-    notice_lifetime_s: int = Field(default=3600, ge=60, description="After this a notice is not worth sending.")
+    notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")

@@ -7,10 +7,10 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 
 from services.auth import errors
 from services.auth.accounts import Accounts, LiveSession, Loaded
-from services.auth.admission import Admission, Guarded, Lockout
+from services.auth.admission import Guarded, Lockout
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import NewSession, decide_change, decide_success
-from services.auth.guesses import Guess, Guesses
+from services.auth.guesses import Guess, Guesses, Settled
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey, Phone
 from services.auth.passwords import failed_rules
@@ -57,13 +57,14 @@ class SignIn:
             )
             rehashed: list[bytes] = []
 
-            async def on_right(current: Loaded, admission: Admission) -> tuple[UUID, NewSession, str]:
+            async def on_right(current: Loaded, settled: Settled) -> tuple[UUID, NewSession, str]:
                 account, now = current.account, current.time.now()
                 if not rehashed and self._line.needs_rehash(current.vault.open_password(account.password)):
                     rehashed.append(current.vault.close_password(await self._line.hash(place, password)))
                 session, token = new_session(account.account_id, now, self._session_lifetime)
+                verified, attempt_id = settled.admission.epoch, settled.admission.attempt_id
                 facts = decide_success(
-                    account, admission.epoch, admission.attempt_id, session, rehashed[0] if rehashed else None
+                    account, verified, attempt_id, settled.forgiven, session, rehashed[0] if rehashed else None
                 )
                 await self._accounts.append(account, facts, now, guess.origin, session)
                 return account.account_id, session, token
@@ -94,10 +95,10 @@ class SignIn:
             )
             sealed = loaded.vault.close_password(await self._line.hash(place, new))
 
-            async def on_right(current: Loaded, admission: Admission) -> int:
-                facts = decide_change(current.account, admission.epoch, sealed, live.session_id)
+            async def on_right(current: Loaded, settled: Settled) -> int:
+                facts = decide_change(current.account, settled.admission.epoch, sealed, live.session_id)
                 await self._accounts.append(current.account, facts, current.time.now(), guess.origin)
-                return admission.epoch + 1
+                return settled.admission.epoch + 1
 
             version = await self._guesses.make(guess, place, on_right)
         await tell_new_version(self._lockout, live.account_id, version)

@@ -11,9 +11,8 @@ from argon2 import PasswordHasher
 from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.accounts import Loaded
-from services.auth.admission import Admission
 from services.auth.domain import Account, NewSession, decide_registration, decide_success, fold
-from services.auth.guesses import Guess, Guesses
+from services.auth.guesses import Guess, Guesses, Settled
 from services.auth.hashing import HashingLine
 from services.auth.vault import Vaults
 from services.chassis.clock import DatabaseTime
@@ -52,9 +51,10 @@ class Bench:
             )
             return await self.guesses.make(guess, place, on_right or self.succeed)
 
-    async def succeed(self, current: Loaded, admission: Admission) -> str:
+    async def succeed(self, current: Loaded, settled: Settled) -> str:
         session = NewSession(uuid4(), b"t" * 32, NOW)
-        facts = decide_success(current.account, admission.epoch, admission.attempt_id, session, None)
+        admission = settled.admission
+        facts = decide_success(current.account, admission.epoch, admission.attempt_id, settled.forgiven, session, None)
         await self.accounts.append(current.account, facts, current.time.now(), Origin())
         return "signed in"
 

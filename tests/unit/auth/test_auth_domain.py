@@ -51,9 +51,9 @@ def decide(account: Account, command: str, behind: int) -> list[Fact]:
         case "fail":
             return decide_failure(uuid4(), verified, known=True)
         case "succeed":
-            return decide_success(account, verified, uuid4(), session(), None)
+            return decide_success(account, verified, uuid4(), account.open_failures, session(), None)
         case "rehash":
-            return decide_success(account, verified, uuid4(), session(), b"costlier")
+            return decide_success(account, verified, uuid4(), account.open_failures, session(), b"costlier")
         case "change":
             return decide_change(account, verified, b"changed", uuid4())
         case "reset":
@@ -93,6 +93,16 @@ def test_open_failures_are_those_since_the_last_success_or_new_password(commands
             expected = []
         account = fold(account, facts)
         assert account.open_failures == tuple(expected)
+
+
+@pytest.mark.row("B1")
+def test_a_success_forgives_what_its_settling_named_and_nothing_else() -> None:
+    account = registered()
+    named, late = uuid4(), uuid4()
+    for attempt in (named, late):
+        account = fold(account, decide_failure(attempt, 1, known=True))
+    account = fold(account, decide_success(account, 1, uuid4(), [named], session(), None))
+    assert account.open_failures == (late,)
 
 
 @given(COMMANDS)
@@ -139,7 +149,7 @@ def test_what_is_secret_stays_out_of_the_payload_and_a_rehash_out_of_kafka() -> 
     account = registered()
     facts = [
         *decide_registration(b"CONTACT", b"SECRET", session()),
-        *decide_success(account, 1, uuid4(), session(), b"SECRET"),
+        *decide_success(account, 1, uuid4(), [], session(), b"SECRET"),
         *decide_change(account, 1, b"SECRET", uuid4()),
         *decide_reset(account, PasswordReset.VIA_RECOVERY, b"SECRET", session()),
     ]

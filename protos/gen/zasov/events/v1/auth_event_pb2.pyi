@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from zasov.events.v1 import meta_pb2 as _meta_pb2
 import builtins as _builtins
@@ -117,6 +119,7 @@ class LoginSucceeded(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    FORGIVEN_ATTEMPT_IDS_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """The admitted attempt (UUID)."""
     credential: _meta_pb2.Credential.ValueType
@@ -125,6 +128,10 @@ class LoginSucceeded(_message.Message):
     """The version that was verified."""
     session_id: _builtins.str
     """The session that it started (UUID)."""
+    @_builtins.property
+    def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Failed attempts (UUIDs) that came before it and are forgiven with it: they count as no strikes any more."""
+
     def __init__(
         self,
         *,
@@ -132,10 +139,11 @@ class LoginSucceeded(_message.Message):
         credential: _meta_pb2.Credential.ValueType = ...,
         credential_version: _builtins.int = ...,
         session_id: _builtins.str = ...,
+        forgiven_attempt_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential", b"credential", "credential_version", b"credential_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential", b"credential", "credential_version", b"credential_version", "forgiven_attempt_ids", b"forgiven_attempt_ids", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
