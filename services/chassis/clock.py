@@ -1,4 +1,4 @@
-"""Time is the database's (02-architecture, rule 5); between two looks at it, elapsed time is the kernel's."""
+"""Time is the database's (docs/architecture.md, rule 5); between two looks at it, elapsed time is the kernel's."""
 
 import time
 from dataclasses import dataclass

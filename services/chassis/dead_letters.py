@@ -7,14 +7,15 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
+from services.chassis import metrics
 from services.chassis.settings import ChassisSettings
-from services.chassis.streams import Handler, until_kafka_answers
+from services.chassis.streams import DeadLetter, until_kafka_answers, whence
 from services.chassis.telemetry import error_name, logger
 
 
 @asynccontextmanager
-async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[Handler]:
-    """A handler that returns when Kafka has the record: only then may it be passed over."""
+async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[DeadLetter]:
+    """What returns when Kafka has the record: only then may it be passed over."""
     producer: AIOKafkaProducer | None = None
 
     async def started() -> AIOKafkaProducer:
@@ -25,9 +26,8 @@ async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[H
             producer = made
         return producer
 
-    async def put(record: ConsumerRecord) -> None:
-        whence = f"{record.topic}:{record.partition}:{record.offset}"
-        headers = [*record.headers, ("zasov-whence", whence.encode())]
+    async def put(record: ConsumerRecord, reason: str) -> None:
+        headers = [*record.headers, *whence(record, reason)]
         while True:
             try:
                 await (await started()).send_and_wait(
@@ -37,6 +37,7 @@ async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[H
             except KafkaError as error:
                 logger().warning("dead letter not taken; trying again", error=error_name(error))
                 await asyncio.sleep(0.5)
+        metrics.DEAD_LETTERS.inc()
         logger().error("dead letter", topic=record.topic, partition=record.partition, offset=record.offset)
 
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.chassis import telemetry
 from services.chassis.errors import CannotStart
 from services.chassis.lifecycle import Lifecycle, status_port
-from services.chassis.postgres import migrate
+from services.chassis.postgres import migrate, until_migrated
 from services.chassis.settings import ChassisSettings, print_settings
 
 S = TypeVar("S", bound=ChassisSettings)
@@ -42,7 +42,7 @@ def main(
     if role == "migrate":
         _run_or_say_why(_migrate(settings, migrations))
         return
-    _run_or_say_why(_run(settings, roles[role]))
+    _run_or_say_why(_run(settings, [_CHASSIS_MIGRATIONS, migrations], roles[role]))
 
 
 def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
@@ -66,14 +66,19 @@ async def _migrate(settings: ChassisSettings, migrations: Path) -> None:
     await migrate(settings, [_CHASSIS_MIGRATIONS, migrations])
 
 
-async def _run(settings: S, role: Callable[[S, Lifecycle], Awaitable[None]]) -> None:
+async def _run(settings: S, migrations: Sequence[Path], role: Callable[[S, Lifecycle], Awaitable[None]]) -> None:
     life = Lifecycle()
     life.heed_signals()
     # What start-up has allocated stays; collecting it over and over costs a few per cent under load.
     gc.collect()
     gc.freeze()
+
+    async def role_once_migrated() -> None:
+        await until_migrated(settings, migrations)
+        await role(settings, life)
+
     async with status_port(settings, life):
-        work = asyncio.ensure_future(role(settings, life))
+        work = asyncio.create_task(role_once_migrated())
         stop = asyncio.create_task(life.stopping())
         try:
             # A role that is still waiting for its database when it is told to stop has nothing to drain.

@@ -1,4 +1,4 @@
-"""From the outbox to Kafka: the only way in which a business event is published (02-architecture, rule 2).
+"""From the outbox to Kafka: the only way in which a business event is published (docs/architecture.md, rule 2).
 
 The relay holds an advisory lock, so one is active at a time. It takes rows in order of id, produces, waits for the
 acknowledgements, then deletes the rows. One that was paused and comes back beside its successor can only repeat old
@@ -127,7 +127,9 @@ async def _publish_batch(
     """Returns the number published. Raises KafkaError with nothing deleted: the batch is then produced again, in order."""
     rows = await connection.fetch(_TAKE, _BATCH)
     if not rows:
+        metrics.OUTBOX_OLDEST.set(0)
         return 0
+    metrics.OUTBOX_OLDEST.set(_age_s(rows[0]))
     sent = [
         await producer.send(
             topic,
@@ -141,11 +143,15 @@ async def _publish_batch(
     ]
     await asyncio.gather(*sent)
     await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
-    now = datetime.now(UTC)
     metrics.RELAYED_EVENTS.inc(len(rows))
     for row in rows:
-        metrics.RELAY_DELAY.observe(max(0.0, (now - row["occurred_at"]).total_seconds()))
+        metrics.RELAY_DELAY.observe(_age_s(row))
     return len(rows)
+
+
+def _age_s(row: asyncpg.Record) -> float:
+    occurred_at: datetime = row["occurred_at"]
+    return max(0.0, (datetime.now(UTC) - occurred_at).total_seconds())
 
 
 def _producer(settings: ChassisSettings) -> AIOKafkaProducer:

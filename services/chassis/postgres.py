@@ -121,6 +121,30 @@ async def until_reachable(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
             pause = min(2.0, pause * 2)
 
 
+async def until_migrated(settings: ChassisSettings, folders: Sequence[Path]) -> None:
+    """Returns once all SQL files of the folders have been applied: roles and the migrate job start in any order."""
+    wanted = {_name_of(path) for folder in folders for path in folder.glob("*.sql")}
+    connection = await until_reachable("postgres", lambda: connect_directly(settings))
+    try:
+        while not wanted <= await _applied(connection):
+            logger().warning("waiting for the migrate job")
+            await asyncio.sleep(0.5)
+    finally:
+        await connection.close()
+
+
+async def _applied(connection: Connection) -> set[str]:
+    try:
+        return {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
+    except asyncpg.UndefinedTableError:
+        return set()
+
+
+def _name_of(path: Path) -> str:
+    """auth/0001_auth.sql"""
+    return f"{path.parent.parent.name}/{path.name}"
+
+
 async def migrate(settings: ChassisSettings, folders: Sequence[Path]) -> list[str]:
     """Applies the SQL files of the folders in order, each once, each in a transaction, one migrator at a time.
 
@@ -137,7 +161,7 @@ async def migrate(settings: ChassisSettings, folders: Sequence[Path]) -> list[st
         )
         known = {row["name"]: row["digest"] for row in await connection.fetch("SELECT name, digest FROM migration")}
         for path in (file for folder in folders for file in sorted(folder.glob("*.sql"))):
-            name, text = f"{path.parent.parent.name}/{path.name}", path.read_text()
+            name, text = _name_of(path), path.read_text()
             digest = await connection.fetchval("SELECT encode(sha256($1), 'hex')", text.encode())
             if name in known:
                 if known[name] != digest:

@@ -1,4 +1,4 @@
-"""Pseudonyms under a monthly key (02-architecture, Pseudonyms): recognisable for a while, then not even by us.
+"""Pseudonyms under a monthly key (docs/architecture.md, Pseudonyms): recognisable for a while, then not even by us.
 
 Keys are files `pseudonyms/YYYY-MM.key`. The next month's is placed before its month; an old one is destroyed after the
 number of months that the operator has set, and every way back with it.

@@ -5,9 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.chassis import metrics, telemetry
@@ -65,10 +66,12 @@ _COMMIT_INTERVAL_S = 0.5
 
 
 class Poison(Exception):
-    """A record that no retry will make readable."""
+    """A record that no retry will make readable. Its text says why, in words of ours."""
 
 
 Handler = Callable[[ConsumerRecord], Awaitable[None]]
+# Takes a record and why it can't be read; returns when it is safe elsewhere.
+DeadLetter = Callable[[ConsumerRecord, str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,19 @@ class Consumer:
     settings: ChassisSettings
     group: str
     handlers: Mapping[str, Mapping[str, Handler]]
-    dead_letter: Handler
+    dead_letter: DeadLetter
     handler_timeout_s: float = 10.0
 
-    async def run(self, life: Lifecycle, on_ready: Callable[[], None]) -> None:
+    async def run(self, life: Lifecycle) -> None:
+        """For ever, whatever becomes of Kafka; the process is ready once the group has been joined."""
+        while True:
+            try:
+                await self._run(life)
+            except KafkaError as error:
+                logger().warning("consumer starts anew", group=self.group, error=error_name(error))
+                await asyncio.sleep(1)
+
+    async def _run(self, life: Lifecycle) -> None:
         prefix = self.settings.topic_prefix
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.settings.kafka_bootstrap,
@@ -101,7 +113,8 @@ class Consumer:
         consumer.subscribe([prefix + topic for topic in self.handlers])
         await until_kafka_answers(consumer.start)
         try:
-            on_ready()
+            if not life.was_ready:
+                life.ready()
             uncommitted: dict[TopicPartition, int] = {}
             commit_at = time.monotonic()
             while True:
@@ -136,7 +149,7 @@ class Consumer:
 
 
 async def handle_until_done(
-    record: ConsumerRecord, topic: str, handler: Handler, dead_letter: Handler, timeout_s: float
+    record: ConsumerRecord, topic: str, handler: Handler, dead_letter: DeadLetter, timeout_s: float
 ) -> None:
     """Tries the handler until it succeeds, with a growing pause; poison goes to the dead letters."""
     pause, attempt = 0.05, 0
@@ -150,9 +163,9 @@ async def handle_until_done(
                     await handler(record)
             metrics.CONSUMED_EVENTS.labels(topic, "done").inc()
             return
-        except Poison:
+        except Poison as poison:
             metrics.CONSUMED_EVENTS.labels(topic, "poison").inc()
-            await dead_letter(record)
+            await dead_letter(record, str(poison))
             return
         except Exception as error:
             attempt += 1
@@ -163,6 +176,24 @@ async def handle_until_done(
             )  # fmt: skip
             await asyncio.sleep(pause)
             pause = min(2.0, pause * 2)
+
+
+def whence(record: Any, reason: str) -> Headers:
+    """What is added to a record that goes to the dead letters."""
+    return [
+        ("zasov-reason", reason.encode()),
+        ("zasov-topic", record.topic.encode()),
+        ("zasov-offset", f"{record.partition}:{record.offset}".encode()),
+    ]
+
+
+async def until_kafka_is_there(settings: ChassisSettings) -> None:
+    """Returns once a broker has answered."""
+    client = AIOKafkaClient(bootstrap_servers=settings.kafka_bootstrap)
+    try:
+        await until_kafka_answers(client.bootstrap)
+    finally:
+        await client.close()
 
 
 async def until_kafka_answers(start: Callable[[], Awaitable[None]]) -> None:

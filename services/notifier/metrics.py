@@ -15,5 +15,4 @@ REPORT_FAILURES = Counter("zasov_notifier_report_failures_total", "Reports that 
 LEASES_LOST = Counter("zasov_notifier_leases_lost_total", "Outcomes that came after another worker had taken over.")
 RECEIPTS = Counter("zasov_notifier_receipts_total", "Receipts from the SMSC.", ["state", "found"])
 INBOUND_DROPPED = Counter("zasov_notifier_inbound_dropped_total", "Subscribers' texts that nothing takes yet.")
-DEAD_LETTERS = Counter("zasov_notifier_dead_letters_total", "Records that no retry would make readable.")
 SMSC_BOUND = Gauge("zasov_notifier_smsc_bound", "1 while a session with the SMSC stands.")

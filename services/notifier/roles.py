@@ -7,17 +7,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
 
 from services.chassis import outbox_relay, streams
+from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database, open_database
 from services.chassis.rpc_clients import open_channel
 from services.chassis.streams import Consumer, Handler
-from services.chassis.telemetry import error_name, logger
 from services.notifier import planner
 from services.notifier.channels.sms import SmsChannel
-from services.notifier.dead_letters import DeadLetters
 from services.notifier.dispatcher import Dispatcher, forget_old_receipts
 from services.notifier.domain import ChannelId
 from services.notifier.issuers import Issuers
@@ -26,6 +24,7 @@ from services.notifier.store import Store
 from services.notifier.templates import Templates
 
 GROUP = "zasov.notifier"
+DEAD_LETTERS = "zasov.notifier.deadletters.v1"
 
 
 async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
@@ -35,15 +34,18 @@ async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
 async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
     """Ready when it has its partitions. The SMSC may be away: messages wait for it."""
     templates = Templates(default_language=settings.default_language)
-    async with open_database(settings) as database, dispatching(settings, life, database, templates) as (store, dispatcher):
-        dead_letters = DeadLetters(settings)
-        consuming = life.keep_running(consume_for_ever(settings, life, store, dispatcher, dead_letters), "consumer")
+    async with (
+        open_database(settings) as database,
+        dispatching(settings, life, database, templates) as (store, dispatcher),
+        dead_letters(settings, DEAD_LETTERS) as put_aside,
+    ):
+        consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), put_aside)
+        consuming = life.keep_running(consumer.run(life), "consumer")
         try:
             await life.stopping()
         finally:
             consuming.cancel()
             await asyncio.gather(consuming, return_exceptions=True)
-            await dead_letters.close()
 
 
 @asynccontextmanager
@@ -78,23 +80,6 @@ async def dispatching(
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-
-
-async def consume_for_ever(
-    settings: NotifierSettings, life: Lifecycle, store: Store, dispatcher: Dispatcher, dead_letters: DeadLetters
-) -> None:
-    consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), dead_letters.put)
-
-    def on_ready() -> None:
-        if not life.was_ready:
-            life.ready()
-
-    while True:
-        try:
-            await consumer.run(life, on_ready)
-        except KafkaError as error:
-            logger().warning("consumer starts anew", group=GROUP, error=error_name(error))
-            await asyncio.sleep(1)
 
 
 def handlers_of(store: Store, dispatcher: Dispatcher) -> dict[str, dict[str, Handler]]:

@@ -1,4 +1,4 @@
-"""Codes and how they are compared. Pure; a code is stored as its MAC alone (02-architecture, Codes)."""
+"""Codes and how they are compared. Pure; a code is stored as its MAC alone (docs/architecture.md, Codes)."""
 
 import hashlib
 import hmac

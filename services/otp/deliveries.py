@@ -1,4 +1,4 @@
-"""What waits to be sent, and who may have it (02-architecture, Claims)."""
+"""What waits to be sent, and who may have it (docs/architecture.md, Claims)."""
 
 import json
 from dataclasses import asdict, dataclass, field

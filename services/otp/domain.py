@@ -39,7 +39,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IssuedSecret:
-    """What belongs to OtpIssued and may not leave the store (02-architecture, rule 4): with it a challenge can be rebuilt."""
+    """What belongs to OtpIssued and may not leave the store (docs/architecture.md, rule 4): a challenge is rebuilt with it."""
 
     subject_id: UUID
     flow_id: UUID

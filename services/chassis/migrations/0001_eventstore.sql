@@ -47,7 +47,7 @@ CREATE FUNCTION insert_events(
     ORDER BY e.n;
 $$;
 
--- Per consumer and stream, the highest version whose effect is in this database (02-architecture, rule 3).
+-- Per consumer and stream, the highest version whose effect is in this database (docs/architecture.md, rule 3).
 CREATE TABLE consumer_mark (
     consumer  text   NOT NULL,
     stream_id uuid   NOT NULL,

@@ -72,13 +72,13 @@ class Tape:
 
     async def handle(self, record: ConsumerRecord) -> None:
         if record.value == b"poison":
-            raise Poison
+            raise Poison("poison")
         if self.failures.get(record.value, 0):
             self.failures[record.value] -= 1
             raise OSError
         self.done.append(record.value)
 
-    async def bury(self, record: ConsumerRecord) -> None:
+    async def bury(self, record: ConsumerRecord, reason: str) -> None:
         self.buried.append(record.value)
 
     async def has(self, count: int) -> bool:
@@ -88,7 +88,7 @@ class Tape:
 @asynccontextmanager
 async def consuming(settings: ChassisSettings, tape: Tape) -> AsyncIterator[None]:
     consumer = Consumer(settings, "group", {TOPIC: {"Known": tape.handle}}, tape.bury)
-    task = asyncio.create_task(consumer.run(Lifecycle(), lambda: None))
+    task = asyncio.create_task(consumer.run(Lifecycle()))
     try:
         yield
     finally:

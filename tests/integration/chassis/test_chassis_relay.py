@@ -86,7 +86,7 @@ def versions_of(records: Sequence[ConsumerRecord]) -> dict[UUID, list[int]]:
 
 
 def as_consumers_apply(versions: Sequence[int]) -> list[int]:
-    """Versions at or below the highest one seen are skipped (02-architecture, rule 3)."""
+    """Versions at or below the highest one seen are skipped (docs/architecture.md, rule 3)."""
     applied: list[int] = []
     for version in versions:
         if not applied or version > applied[-1]:
@@ -177,12 +177,14 @@ async def test_a_relay_that_dies_between_producing_and_deleting_repeats_and_lose
         await holder.close()
         async with relaying(settings):
             await until("the outbox is empty", lambda: outbox_is_empty(sql))
-            records = await kafka.until(lambda records: len(records) >= 120)
+            records = await kafka.until(lambda records: all(7 in versions_of(records)[one] for one in streams))
     versions = versions_of(records)
     assert set(versions) == set(streams)
     for seen in versions.values():
         assert as_consumers_apply(seen) == [1, 2, 3, 4, 5, 6, 7]
-        assert seen == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6, 7], "repeated, in order"
+        # A backend whose client has gone may still carry the deletion out; one that was terminated cannot.
+        repeated = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6, 7]
+        assert seen == repeated or (kill is cancel and seen == [1, 2, 3, 4, 5, 6, 7])
 
 
 async def relay_holding_the_lock(sql: asyncpg.Connection) -> int | None:

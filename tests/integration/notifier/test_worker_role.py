@@ -15,7 +15,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database
 from services.chassis.streams import EVENT_TOPICS, NOTIFIER_EVENTS, OTP_EVENTS, header
 from services.notifier import roles
-from services.notifier.dead_letters import DEAD_LETTERS
+from services.notifier.roles import DEAD_LETTERS
 from services.notifier.settings import NotifierSettings
 from tests.fakes.delivery_services import FakeDelivery, serving_deliveries
 from tests.integration.notifier.conftest import PHONE, Event, comes_to, otp_issued, state_of, until
