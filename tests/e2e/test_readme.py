@@ -1,0 +1,24 @@
+"""What the README shows runs as it stands there."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.system import System
+
+_README = Path(__file__).parents[2] / "README.md"
+
+
+async def test_the_example_of_the_readme_runs_against_a_running_stack(system: System, tmp_path: Path) -> None:
+    (example,) = re.findall(r"test_readme.py -->\n```python\n(.*?)```", _README.read_text(), re.DOTALL)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "stack.json").write_text(json.dumps(system.stack.describe()))
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a code of 4 digits is on its way" in done.stdout
+    assert (await system.handsets.wait("+79161234567", timeout=20)).text
