@@ -6,7 +6,7 @@ Every guess goes this way, whatever for (M22): `Guesses.make` is the only caller
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from zasov.events.v1.auth_event_pb2 import LoginRefused
@@ -21,6 +21,7 @@ from services.chassis.clock import DatabaseTime
 from services.chassis.errors import bug, unavailable
 from services.chassis.eventstore import Conflict, Fact
 from services.chassis.keyed_locks import KeyedLocks
+from services.chassis.shielded import Shielded
 from services.chassis.telemetry import logger
 
 R = TypeVar("R")
@@ -77,12 +78,12 @@ OnRight = Callable[[Loaded, Settled], Awaitable[R]]
 class Guesses:
     """Evaluates guesses. All state is elsewhere."""
 
-    def __init__(self, accounts: Accounts, lockout: Lockout, line: HashingLine) -> None:
+    def __init__(self, accounts: Accounts, lockout: Lockout, line: HashingLine, shielded: Shielded) -> None:
         self._accounts = accounts
         self._lockout = lockout
         self._line = line
+        self._shielded = shielded
         self._turns = KeyedLocks()
-        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def make(self, guess: Guess, place: Place, on_right: OnRight[R]) -> R:
         """What `on_right` answers. Raises ServiceError: rejected, blocked, limited, overloaded, or no outcome.
@@ -90,20 +91,9 @@ class Guesses:
         From admission to settling the work goes on though the caller hangs up: he is neither struck for it nor spared.
         """
         place.take_for(guess.guarded.owner_id)
-        task = asyncio.create_task(self._make(guess, on_right))
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        task = self._shielded.start(self._make(guess, on_right))
         place.keep_until(task)
         return await asyncio.shield(task)
-
-    async def drain(self) -> None:
-        """Waits for what goes on although its caller has gone."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # the caller has it, or has gone
 
     async def _make(self, guess: Guess, on_right: OnRight[R]) -> R:
         try:

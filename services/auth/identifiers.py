@@ -38,6 +38,17 @@ def parse_phone(text: str, region: str, field: str = "phone") -> Phone:
     return Phone(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
 
 
+def require_own_mobile(phone: Phone, region: str, field: str = "phone") -> None:
+    """A registration sends an SMS to whatever number is given: not to a foreign or premium one, whose owner earns by it.
+
+    Raises ServiceError INVALID_ARGUMENT.
+    """
+    number = phonenumbers.parse(phone.e164)
+    mobile = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE)
+    if phonenumbers.region_code_for_number(number) != region or phonenumbers.number_type(number) not in mobile:
+        raise invalid({field: "not a mobile number of this operator's country"})
+
+
 class LookupKey:
     """Auth's own key, which never leaves it: the only way from an identifier to a row."""
 

@@ -1,5 +1,6 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -26,6 +27,7 @@ from services.auth.vault import Contact
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict
 from services.chassis.pseudonyms import Pseudonyms
+from services.chassis.shielded import Shielded
 
 Begun = tuple[UUID, NewSession, str]
 
@@ -44,6 +46,7 @@ class Recovery:
     pseudonyms: Pseudonyms
     session_lifetime: timedelta
     default_language: str
+    shielded: Shielded
 
     async def start(self, phone: Phone, client: Client) -> CodeSent:
         """Has a code sent, or seems to. Raises ServiceError ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT."""
@@ -85,29 +88,31 @@ class Recovery:
         if failed:
             raise errors.password_policy("password", failed)
         with self.line.reserve() as place:
+            place.take_for(flow.subject_id)
             hashed = await self.line.hash(place, password)
-            await self.flows.advance(flow, grant, Step.DONE)
-            account_id, time = await self.accounts.resolve(flow.phone)
-            origin = client.origin(self.pseudonyms, time.now())
-            begun = None
-            if account_id is None and self.purpose == OTP_PURPOSE_REGISTRATION:
-                begun = await self._register(flow, hashed, time.now(), origin)
-                account_id = begun[0] if begun else (await self.accounts.resolve(flow.phone))[0]
-            if begun is None:
-                if account_id is None or flow.account_id not in (None, account_id):
-                    # The number went to another account, or to none, since the code was sent.
-                    raise errors.grant_invalid()
-                begun = await self._reset(account_id, hashed, origin)
-        return begun
+        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client)))
 
-    async def _register(self, flow: Flow, hashed: str, now: datetime, origin: Origin) -> Begun | None:
-        """Reserve, append, confirm: steps that each stand alone. None: the number has an account meanwhile."""
-        account_id = uuid4()
-        owner = await self.accounts.reserve_identifier(flow.phone, account_id)
-        if owner is None:
-            raise unavailable()
-        if owner != account_id:
-            return None
+    async def _set_password(self, flow: Flow, grant: str, hashed: str, client: Client) -> Begun:
+        """Whatever may have to be tried again comes before the grant is used up; what follows goes on though nobody waits."""
+        account_id, time = await self.accounts.resolve(flow.phone)
+        origin = client.origin(self.pseudonyms, time.now())
+        registers = account_id is None and self.purpose == OTP_PURPOSE_REGISTRATION
+        if registers:
+            new_id = uuid4()
+            account_id = await self.accounts.reserve_identifier(flow.phone, new_id)
+            registers = account_id == new_id
+            if account_id is None:
+                raise unavailable()
+        if account_id is None or (flow.account_id is not None and flow.account_id != account_id):
+            # The number went to another account, or to none, since the code was sent.
+            raise errors.grant_invalid()
+        await self.flows.advance(flow, grant, Step.DONE)
+        if registers:
+            return await self._register(flow, account_id, hashed, time.now(), origin)
+        return await self._reset(account_id, hashed, origin)
+
+    async def _register(self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin) -> Begun:
+        """The number is reserved; append, then confirm: steps that each stand alone."""
         vault = await self.accounts.make_vault(account_id)
         session, token = new_session(account_id, now, self.session_lifetime)
         contact = vault.close_contact(Contact(flow.phone, flow.language))

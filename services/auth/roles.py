@@ -51,6 +51,7 @@ from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
 from services.chassis.sealing import Seal, read_key
+from services.chassis.shielded import Shielded
 from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
 
@@ -73,8 +74,9 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s)
         line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
-        guesses = Guesses(accounts, lockout, line)
-        stack.push_async_callback(guesses.drain)
+        shielded = Shielded()
+        stack.push_async_callback(shielded.drain)
+        guesses = Guesses(accounts, lockout, line, shielded)
         flows = Flows(
             database, Seal(read_key(settings.keys_dir / "auth-flows.key")), timedelta(seconds=settings.flow_lifetime_s)
         )
@@ -92,6 +94,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             pseudonyms=pseudonyms,
             session_lifetime=timedelta(days=settings.session_days),
             default_language=settings.default_language,
+            shielded=shielded,
         )
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         notices = _notices(settings, database, accounts)

@@ -20,7 +20,7 @@ from zasov.auth.v1 import (
 
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
-from services.auth.identifiers import parse_phone
+from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
@@ -86,6 +86,7 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
         self, request: registration_service_pb2.StartRegistrationRequest, context: Context
     ) -> registration_service_pb2.StartRegistrationResponse:
         phone = parse_phone(request.phone, self._region)
+        require_own_mobile(phone, self._region)
         sent = await self._registration.start(phone, check_client(request.client))
         return registration_service_pb2.StartRegistrationResponse(code=sent)
 

@@ -17,6 +17,7 @@ from services.auth.hashing import HashingLine
 from services.auth.vault import Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.sealing import new_key
+from services.chassis.shielded import Shielded
 from tests.fakes.auth_accounts import NOW, FakeAccounts, FakeHasher
 from tests.fakes.auth_lockout import FakeLockout
 
@@ -33,6 +34,7 @@ class Bench:
     line: HashingLine
     guesses: Guesses
     steps: list[str]
+    shielded: Shielded
     may_start: Callable[[], bool] = lambda: True
     pseudonym: UUID = field(default_factory=uuid4)
     guard: UUID = field(default_factory=uuid4)
@@ -94,11 +96,12 @@ async def bench(new_line: LineMaker, hasher: FakeHasher) -> AsyncIterator[Bench]
     account = fold(Account(account_id), decide_registration(b"contact", sealed, NewSession(uuid4(), b"", NOW)))
     steps: list[str] = hasher.steps
     accounts, lockout, line = FakeAccounts(account, vault, steps), FakeLockout(steps), new_line()
-    guesses = Guesses(cast(Any, accounts), lockout, line)
-    made = Bench(accounts, lockout, hasher, line, guesses, steps)
+    shielded = Shielded()
+    guesses = Guesses(cast(Any, accounts), lockout, line, shielded)
+    made = Bench(accounts, lockout, hasher, line, guesses, steps, shielded)
     yield made
     hasher.gate.set()
-    await guesses.drain()
+    await shielded.drain()
     made.assert_nothing_held()
 
 

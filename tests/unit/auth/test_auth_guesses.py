@@ -307,7 +307,7 @@ async def test_who_hangs_up_is_neither_struck_for_it_nor_spared(bench: Bench, pa
         await guess
     assert bench.accounts.kinds == []
     bench.hasher.gate.set()
-    await bench.guesses.drain()
+    await bench.shielded.drain()
     assert bench.accounts.kinds[:1] == [recorded]
     assert not bench.lockout.given_back
 
@@ -323,7 +323,7 @@ async def test_the_work_of_those_who_hung_up_still_counts_against_the_line(bench
     assert (error.code.name, error.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
     assert bench.steps.count("admit") == 8
     bench.hasher.gate.set()
-    await bench.guesses.drain()
+    await bench.shielded.drain()
     assert bench.accounts.kinds == ["LoginFailed"] * 8
 
 
@@ -354,6 +354,6 @@ async def test_the_error_of_one_who_hung_up_is_nobodys_and_makes_no_noise(
     await asyncio.gather(guess, return_exceptions=True)
     del guess
     bench.hasher.gate.set()
-    await until(lambda: not bench.guesses._under_way)
+    await until(lambda: not bench.shielded._under_way)
     gc.collect()
     assert not caplog.records

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.auth.identifiers import LookupKey, Phone, parse_phone
+from services.auth.identifiers import LookupKey, Phone, parse_phone, require_own_mobile
 from services.chassis.errors import ServiceError
 
 E164 = "+79161234567"
@@ -91,3 +91,16 @@ def test_a_lookup_leads_nowhere_without_the_key_and_never_to_a_guard() -> None:
     assert guard == LOOKUP.guard_of(Phone(E164)) != LOOKUP.guard_of(other)
     assert guard.version == 8
     assert guard.bytes[1:6] != LOOKUP.of(phone)[1:6]
+
+
+@pytest.mark.parametrize(
+    "text", ["+44 20 7946 0958", "+7 701 511 22 33", "8 800 555 35 35", "8 809 505 12 34", "+7 495 123 45 67"]
+)
+def test_no_code_is_sent_to_a_foreign_premium_or_fixed_number_at_registration(text: str) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        require_own_mobile(parse_phone(text, "RU"), "RU")
+    assert set(refusal.value.violations) == {"phone"}
+
+
+def test_a_mobile_number_of_the_operators_country_may_be_registered() -> None:
+    require_own_mobile(parse_phone("8 916 123-45-67", "RU"), "RU")
