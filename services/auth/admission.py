@@ -1,5 +1,6 @@
 """Lockout, as auth sees it: a guess is admitted before it is evaluated, and settled after (docs/architecture.md, rule 8)."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 # Settling goes on after the caller has hung up, so it cannot lean on the caller's deadline.
 _SETTLE_S = 5.0
+_SETTLE_PAUSES_S = (0.1, 0.5)
 
 
 class SignInBlocked(Exception):
-    """Three strikes."""
+    """Three strikes at the password of this version."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
 
 
 class OriginLimited(Exception):
@@ -104,7 +110,7 @@ class LockoutClient:
             case "origin_limited":
                 raise OriginLimited(answer.origin_limited)
             case _:
-                raise SignInBlocked
+                raise SignInBlocked(answer.blocked.epoch)
 
     async def give_back(self, guarded: Guarded, attempt_id: UUID) -> None:
         await self._settle(guarded, attempt_id, not_evaluated=pb.NotEvaluated())
@@ -140,6 +146,15 @@ class LockoutClient:
         request = pb.SettleAttemptRequest(
             subject=guarded.to_proto(), attempt_id=str(attempt_id), right=right, not_evaluated=not_evaluated
         )
+        # Both outcomes are safe to tell again, and untold they would become a strike.
+        for pause in _SETTLE_PAUSES_S:
+            try:
+                return await self._settle_once(request)
+            except ServiceError:
+                await asyncio.sleep(pause)
+        return await self._settle_once(request)
+
+    async def _settle_once(self, request: pb.SettleAttemptRequest) -> bool:
         answer = await call(self._stub.SettleAttempt, request, at_most_s=_SETTLE_S, beyond_deadline=True)
         return bool(answer.settled)
 

@@ -34,6 +34,7 @@ class Step(IntEnum):
 @dataclass(frozen=True)
 class Flow:
     """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
+    credential_version: of the password that it will replace; once another has been set the flow is void. 0: none.
 
     subject_id: whose code it is. phone: what was typed, and where the code went. language: "ru" or "en".
     """
@@ -46,6 +47,7 @@ class Flow:
     account_id: UUID | None
     phone: Phone
     language: str
+    credential_version: int
     expires_at: datetime
 
 
@@ -105,7 +107,7 @@ class Flows:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
 
     def _close(self, flow: Flow) -> bytes:
-        details = {"phone": flow.phone.e164, "language": flow.language}
+        details = {"phone": flow.phone.e164, "language": flow.language, "version": flow.credential_version}
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
     def _open(self, row: asyncpg.Record) -> Flow:
@@ -119,6 +121,7 @@ class Flows:
             account_id=row["account_id"],
             phone=Phone(details["phone"]),
             language=details["language"],
+            credential_version=details["version"],
             expires_at=row["expires_at"],
         )
 

@@ -4,7 +4,7 @@ Every guess goes this way, whatever for (M22): `Guesses.make` is the only caller
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -102,9 +102,7 @@ class Guesses:
             await self._record(guess, lambda: decide_refusal(LoginRefused.REASON_BLOCKED, CREDENTIAL_PASSWORD, guess.known))
             raise errors.sign_in_blocked() from None
         except OriginLimited as limited:
-            await self._record(
-                guess, lambda: decide_refusal(LoginRefused.REASON_ORIGIN_LIMITED, CREDENTIAL_PASSWORD, guess.known)
-            )
+            # No event: the penalty is one, and an address that is refused must not be able to write as many as it likes.
             raise limited.error from None
         try:
             right = await self._evaluate(guess, admission, loaded)
@@ -114,7 +112,7 @@ class Guesses:
             raise
         if isinstance(loaded, StrangersStream) or not right:
             version = _version_of(loaded)
-            await self._record(guess, lambda: decide_failure(admission.attempt_id, version, guess.known), loaded)
+            await self._record(guess, lambda: _failure_in_time(admission, version, guess), loaded)
             raise errors.credentials_rejected(admission.attempts_left)
         return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
 
@@ -130,7 +128,11 @@ class Guesses:
     async def _admit_current_version(self, guess: Guess) -> tuple[Admission, Loaded | StrangersStream]:
         """Rules 2 and 4: an admission whose epoch is the version of the password that was read with the hash."""
         for _ in range(3):
-            admission = await self._lockout.admit(guess.guarded, guess.origin)
+            try:
+                admission = await self._lockout.admit(guess.guarded, guess.origin)
+            except SignInBlocked as blocked:
+                await self._lift_if_the_password_is_newer(guess, blocked)
+                continue
             try:
                 loaded = await self._load(guess)
             except BaseException:
@@ -146,6 +148,13 @@ class Guesses:
                 raise unavailable()
             await self._lockout.raise_epoch(guess.guarded, version)
         raise unavailable()
+
+    async def _lift_if_the_password_is_newer(self, guess: Guess, blocked: SignInBlocked) -> None:
+        """A block of an older version is only what lockout has not heard of yet. Raises SignInBlocked if it holds."""
+        version = _version_of(await self._load(guess))
+        if version <= blocked.epoch:
+            raise blocked
+        await self._lockout.raise_epoch(guess.guarded, version)
 
     async def _load(self, guess: Guess) -> Loaded | StrangersStream:
         """As many round trips for somebody unknown as for somebody known."""
@@ -173,7 +182,7 @@ class Guesses:
         """Appends to the account, or to the stranger's stream. A failure that cannot be stored is not answered."""
         loaded = loaded or await self._load(guess)
         if isinstance(loaded, StrangersStream):
-            await self._record_stranger(guess, facts(), loaded.version)
+            await self._record_stranger(guess, facts, loaded.version)
             return
 
         async def append(current: Loaded) -> None:
@@ -183,11 +192,11 @@ class Guesses:
         async with self._turns.hold(loaded.account.account_id):
             await self._until_appended(loaded, append)
 
-    async def _record_stranger(self, guess: Guess, facts: Sequence[Fact], version: int) -> None:
+    async def _record_stranger(self, guess: Guess, facts: Callable[[], list[Fact]], version: int) -> None:
         async with self._turns.hold(guess.pseudonym):
             for _ in range(_MOST_CONFLICTS):
                 try:
-                    await self._accounts.append_stranger(guess.pseudonym, version, facts, guess.time.now(), guess.origin)
+                    await self._accounts.append_stranger(guess.pseudonym, version, facts(), guess.time.now(), guess.origin)
                     return
                 except Conflict:
                     version = await self._accounts.stranger_version(guess.pseudonym)
@@ -203,6 +212,13 @@ class Guesses:
             except Conflict:
                 loaded = await self._reload(loaded.account.account_id)
         raise unavailable()
+
+
+def _failure_in_time(admission: Admission, version: int, guess: Guess) -> list[Fact]:
+    """Asked again for every append: waiting for one's turn may take longer than an outcome is good for (rule 5)."""
+    if not admission.in_time():
+        raise unavailable()
+    return decide_failure(admission.attempt_id, version, guess.known)
 
 
 def _version_of(loaded: Loaded | StrangersStream) -> int:

@@ -53,14 +53,24 @@ class Recovery:
         account_id, time = await self.accounts.resolve(phone)
         origin = client.origin(self.pseudonyms, time.now())
         await self._check_origin(origin)
-        language = await self._language(account_id, client)
+        # Looks as much up for somebody unknown.
+        loaded = await self.accounts.load(account_id or UUID(int=0))
+        language = self._language(loaded, client)
         flow_id, subject_id = uuid4(), account_id or self.lookup.guard_of(phone)
         send_to = (phone, language) if account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
         issued = await self.codes.issue(flow_id, subject_id, self.purpose, send_to, origin)
         flow = Flow(
-            flow_id, self.purpose, Step.CODE_SENT, UUID(issued.challenge_id), subject_id, account_id, phone, language,
-            time.now(),
-        )  # fmt: skip
+            flow_id=flow_id,
+            purpose=self.purpose,
+            step=Step.CODE_SENT,
+            challenge_id=UUID(issued.challenge_id),
+            subject_id=subject_id,
+            account_id=account_id,
+            phone=phone,
+            language=language,
+            credential_version=loaded.account.credential_version if loaded else 0,
+            expires_at=time.now(),
+        )
         return _code_sent(await self.flows.open(flow), issued)
 
     async def send_again(self, grant: str, client: Client) -> CodeSent:
@@ -109,7 +119,7 @@ class Recovery:
         await self.flows.advance(flow, grant, Step.DONE)
         if registers:
             return await self._register(flow, account_id, hashed, time.now(), origin)
-        return await self._reset(account_id, hashed, origin)
+        return await self._reset(flow, account_id, hashed, origin)
 
     async def _register(self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin) -> Begun:
         """The number is reserved; append, then confirm: steps that each stand alone."""
@@ -123,11 +133,14 @@ class Recovery:
         await tell_new_version(self.lockout, account_id, 1)
         return account_id, session, token
 
-    async def _reset(self, account_id: UUID, hashed: str, origin: Origin) -> Begun:
+    async def _reset(self, flow: Flow, account_id: UUID, hashed: str, origin: Origin) -> Begun:
         via = PasswordReset.VIA_REGISTRATION if self.purpose == OTP_PURPOSE_REGISTRATION else PasswordReset.VIA_RECOVERY
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
+            if flow.account_id is not None and account.credential_version != flow.credential_version:
+                # Another password was set since this flow began: it must not undo that.
+                raise errors.grant_invalid()
             session, token = new_session(account_id, now, self.session_lifetime)
             facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
             try:
@@ -143,9 +156,8 @@ class Recovery:
         except OriginLimited as limited:
             raise limited.error from None
 
-    async def _language(self, account_id: UUID | None, client: Client) -> str:
-        """The account's, or the caller's, or the operator's. Looks the same up for somebody unknown."""
-        loaded = await self.accounts.load(account_id or UUID(int=0))
+    def _language(self, loaded: Loaded | None, client: Client) -> str:
+        """The account's, or the caller's, or the operator's."""
         on_file = loaded.vault.open_contact(loaded.account.contact).language if loaded else ""
         return on_file or client.language or self.default_language
 

@@ -93,9 +93,12 @@ class SignIn:
                 time=loaded.time,
                 may_start=time_for_a_hash(),
             )
-            sealed = loaded.vault.close_password(await self._line.hash(place, new))
+            hashed: list[str] = []
 
             async def on_right(current: Loaded, settled: Settled) -> int:
+                # Only now: a wrong old password must not cost a second hash.
+                hashed[:] = hashed or [await self._line.hash(place, new)]
+                sealed = current.vault.close_password(hashed[0])
                 facts = decide_change(current.account, settled.admission.epoch, sealed, live.session_id)
                 await self._accounts.append(current.account, facts, current.time.now(), guess.origin)
                 return settled.admission.epoch + 1

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -81,18 +82,24 @@ def map_errors(method: str, inner: Behaviour) -> Behaviour:
             failure = error
         except grpc.aio.AbortError:
             raise
+        except asyncpg.DataError as error:  # an InterfaceError, too; but the fault is ours
+            failure = _unexpected(method, error)
         except AWAY as error:
             telemetry.logger().warning("database away", method=method, error=telemetry.error_name(error))
             failure = errors.unavailable()
         except Exception as error:
-            telemetry.logger().error(
-                "unexpected error", method=method, error=telemetry.error_name(error), where=telemetry.raised_at(error)
-            )
-            failure = errors.bug()
+            failure = _unexpected(method, error)
         await context.abort_with_status(errors.to_status(failure))  # type: ignore[attr-defined]
         raise AssertionError("abort raises")
 
     return behaviour
+
+
+def _unexpected(method: str, error: BaseException) -> ServiceError:
+    telemetry.logger().error(
+        "unexpected error", method=method, error=telemetry.error_name(error), where=telemetry.raised_at(error)
+    )
+    return errors.bug()
 
 
 def measure(method: str, inner: Behaviour) -> Behaviour:

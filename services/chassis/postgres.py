@@ -36,6 +36,10 @@ _SESSION = {
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",
     "application_name": "zasov",
+    # A relay whose machine was lost holds its advisory lock for as long as the server believes in its connection.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 

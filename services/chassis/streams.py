@@ -157,7 +157,10 @@ async def handle_until_done(
     while True:
         try:
             with telemetry.tracer().start_as_current_span(
-                f"consume {header(record.headers, 'ce_type')}", context=context, record_exception=False
+                f"consume {header(record.headers, 'ce_type')}",
+                context=context,
+                record_exception=False,
+                set_status_on_exception=False,
             ):
                 async with asyncio.timeout(timeout_s):
                     await handler(record)

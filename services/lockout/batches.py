@@ -12,10 +12,11 @@ from typing import Any
 async def in_batches(
     stream: Any, wanted: Callable[[Any], bool], most: int, handle: Callable[[list[Any]], Awaitable[None]]
 ) -> None:
-    """Hands wanted events of a Faust stream to `handle`, in order, up to `most` at a time; ends with the stream.
+    """Hands the wanted events of a Faust stream to `handle`, in order, up to `most` at a time; ends with the stream.
 
-    An event is acknowledged after its batch, one that isn't wanted at once: Faust commits up to the first unacknowledged.
-    `handle` must not raise: its batch would stay unacknowledged, and come again only after a restart.
+    All are acknowledged in their order, each after the batch that it came in, wanted or not: Faust commits past a single
+    event that is not acknowledged when later ones are. `handle` must not raise: its batch would come again only after a
+    restart.
     """
     waiting: asyncio.Queue[Any] = asyncio.Queue(maxsize=most)
 
@@ -24,16 +25,15 @@ async def in_batches(
             batch = [await waiting.get()]
             while len(batch) < most and not waiting.empty():
                 batch.append(waiting.get_nowait())
-            await handle(batch)
+            chosen = [event for event in batch if wanted(event)]
+            if chosen:
+                await handle(chosen)
             for event in batch:
                 event.ack()
 
     async def read() -> None:
         async for event in stream.noack().events():
-            if wanted(event):
-                await waiting.put(event)
-            else:
-                event.ack()
+            await waiting.put(event)
 
     tasks = [asyncio.create_task(work()), asyncio.create_task(read())]
     try:

@@ -37,8 +37,10 @@ from services.lockout.store import LockoutStore
 AUTH_KINDS = frozenset(
     {"AccountRegistered", "LoginSucceeded", "LoginFailed", "LoginRefused", "PasswordChanged", "PasswordReset"}
 )
-OTP_KINDS = frozenset({"OtpIssued"})
+OTP_KINDS = frozenset({"OtpIssued", "DecoyIssued"})
 
+# Fewer than the pool has connections.
+_SIDE_BY_SIDE = 6
 _FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
 _CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
 
@@ -81,7 +83,16 @@ async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
     by_stream: defaultdict[str, list[AuthEvent]] = defaultdict(list)
     for event in events:
         by_stream[event.meta.stream_id].append(event)
-    await asyncio.gather(*(_settle_in_order(stream, store, still_open) for stream in by_stream.values()))
+    side_by_side = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+    async def settle_stream(stream: Sequence[AuthEvent]) -> None:
+        async with side_by_side:
+            await _settle_in_order(stream, store, still_open)
+
+    # If one fails, none goes on beside the next try.
+    async with asyncio.TaskGroup() as group:
+        for stream in by_stream.values():
+            group.create_task(settle_stream(stream))
 
 
 def counted(events: Iterable[AuthEvent]) -> list[Counted]:

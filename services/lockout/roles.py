@@ -15,7 +15,7 @@ from services.chassis.telemetry import error_name, logger
 from services.lockout.penalties import PenaltyStore
 from services.lockout.servicer import LockoutServicer
 from services.lockout.settings import LockoutSettings
-from services.lockout.store import LockoutStore
+from services.lockout.store import SWEEP_BATCH, LockoutStore
 from services.lockout.stream import run_stream
 from services.lockout.turnstile import Turnstile
 
@@ -51,9 +51,13 @@ async def _sweep_for_ever(settings: LockoutSettings, store: LockoutStore) -> Non
     while True:
         await asyncio.sleep(settings.sweep_every_s)
         try:
-            count = await store.sweep(timedelta(seconds=settings.sweep_age_s))
+            await _sweep_all(settings, store)
         except AWAY as error:
             logger().warning("sweep put off", error=error_name(error))
-            continue
-        if count:
-            logger().warning("attempts were lost and count as wrong", count=count)
+
+
+async def _sweep_all(settings: LockoutSettings, store: LockoutStore) -> None:
+    while count := await store.sweep(timedelta(seconds=settings.sweep_age_s)):
+        logger().warning("attempts were lost and count as wrong", count=count)
+        if count < SWEEP_BATCH:
+            return

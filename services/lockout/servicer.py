@@ -41,10 +41,10 @@ class LockoutServicer(LockoutServiceServicer):
                 return pb.AdmitAttemptResponse(
                     admitted=pb.Admitted(epoch=epoch, attempts_left=attempts_left, outcome_within_ms=self._outcome_within_ms)
                 )
-            case store.Blocked(blocked_at):
+            case store.Blocked(blocked_at, epoch):
                 since = Timestamp()
                 since.FromDatetime(blocked_at)
-                return pb.AdmitAttemptResponse(blocked=pb.Blocked(blocked_at=since))
+                return pb.AdmitAttemptResponse(blocked=pb.Blocked(blocked_at=since, epoch=epoch))
             case store.Limited(retry_after):
                 return pb.AdmitAttemptResponse(origin_limited=_limited(retry_after))
             case _:

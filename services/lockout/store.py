@@ -32,6 +32,9 @@ _FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
 _CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
 
 
+SWEEP_BATCH = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     epoch: int
@@ -41,6 +44,7 @@ class Admitted:
 @dataclass(frozen=True, slots=True)
 class Blocked:
     blocked_at: datetime
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class LockoutStore:
             case "admitted":
                 return Admitted(row["epoch"], row["attempts_left"])
             case "blocked":
-                return Blocked(row["blocked_at"])
+                return Blocked(row["blocked_at"], row["epoch"])
             case "limited":
                 return Limited(row["retry_after"])
             case _:
@@ -110,14 +114,18 @@ class LockoutStore:
             await _close_as_wrong(connection, subject_id, attempt_id, decide_failure)
 
     async def sweep(self, age: timedelta) -> int:
-        """Rule 8: turns attempts older than this into strikes. One sweeper at a time. Returns how many it found."""
+        """Rule 8: turns the oldest attempts older than this into strikes, up to SWEEP_BATCH. One sweeper at a time.
+
+        Returns how many it found.
+        """
         async with self._waker.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('zasov lockout sweep'))"):
                 return 0
             lost = await connection.fetch(
                 "SELECT subject_id, attempt_id FROM attempt WHERE admitted_at < clock_timestamp() - $1::interval"
-                " ORDER BY subject_id LIMIT 100",
+                " ORDER BY admitted_at LIMIT $2",
                 age,
+                SWEEP_BATCH,
             )
             for row in lost:
                 await _close_as_wrong(connection, row["subject_id"], row["attempt_id"], decide_abandoned)

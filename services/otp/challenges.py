@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 from zasov.events.v1.meta_pb2 import Origin
-from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpRefused
+from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpRefused
 
 from services.chassis.clock import DatabaseTime
 from services.chassis.errors import unavailable
@@ -88,8 +88,7 @@ class Challenges:
                     result = await self._issue(issuing, binding, destination, origin)
             except Conflict:
                 continue
-            if destination is not None:
-                self._waker.wake()
+            self._waker.wake()
             if isinstance(result, Refused):
                 is_cool_down = result.reason == OtpRefused.REASON_COOL_DOWN
                 raise errors.cool_down(result.retry_in) if is_cool_down else errors.code_budget_spent(result.retry_in)
@@ -124,6 +123,9 @@ class Challenges:
         parcel = Parcel(destination or decoy_destination(), code, tag)
         budget = budget.within_window(now).with_issued(now, binding.purpose)
         await issuing.open(challenge, budget, parcel.seal(self._seal, challenge_id), events)
+        if not is_public:
+            # The limits on an origin count what was asked for: otherwise they would tell who is known.
+            await issuing.insert(stamp(OtpEvent, uuid4(), 0, [Fact(DecoyIssued(purpose=binding.purpose))], now, origin))
         return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down)
 
     async def verify(self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None) -> Checked:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.admission import Admission, Guarded
+from services.auth.admission import Admission, Guarded, SignInBlocked
 from services.chassis.clock import boottime
 
 
@@ -14,8 +14,9 @@ from services.chassis.clock import boottime
 class FakeLockout:
     """steps: shared with other fakes, so that their common order can be read off.
 
-    epoch: what the next admission is of; raised by raise_epoch if that is higher. refuse: raised by admit. settles: what
-    settle_right answers. fail_give_back: raised by give_back, after it was noted.
+    epoch: what the next admission is of; raised by raise_epoch if that is higher. refuse: raised by admit.
+    blocked_until_epoch: a lower one is blocked. settles: what settle_right answers. fail_give_back: raised by give_back, after
+    it was noted.
     """
 
     steps: list[str] = field(default_factory=list)
@@ -23,6 +24,7 @@ class FakeLockout:
     attempts_left: int = 2
     outcome_within_s: float = 30.0
     refuse: BaseException | None = None
+    blocked_until_epoch: int = 0
     settles: bool = True
     deaf: bool = False
     fail_give_back: BaseException | None = None
@@ -43,6 +45,8 @@ class FakeLockout:
         self.guarded.append(guarded)
         if self.refuse is not None:
             raise self.refuse
+        if self.epoch < self.blocked_until_epoch:
+            raise SignInBlocked(self.epoch)
         admission = Admission(uuid4(), self.epoch, self.attempts_left, boottime() + self.outcome_within_s)
         self.admissions.append(admission)
         return admission

@@ -22,6 +22,7 @@ CREATE TABLE attempt (
 );
 -- Failures of strangers are published under a pseudonym that leads nowhere: the attempt alone finds the subject.
 CREATE INDEX attempt_by_id ON attempt (attempt_id);
+CREATE INDEX attempt_by_age ON attempt (admitted_at);
 
 -- What admission reads of one soft limit's key. `until` is a lease; `version` is its stream's, so a row is never removed.
 CREATE TABLE penalty (
@@ -52,14 +53,14 @@ BEGIN
         VALUES (p_subject, p_owner, p_credential, p_stranger) ON CONFLICT DO NOTHING;
         SELECT * INTO s FROM subject WHERE subject_id = p_subject FOR UPDATE;
     END IF;
-    IF s.blocked_at IS NOT NULL THEN
-        RETURN QUERY SELECT 'blocked', s.epoch, 0, s.blocked_at, NULL::interval;
-        RETURN;
-    END IF;
     SELECT max(p.until) - clock_timestamp() INTO penalty FROM penalty p
     WHERE p.pseudonym = ANY (p_pseudonyms) AND p.dimension = ANY (p_dimensions) AND p.until > clock_timestamp();
     IF penalty IS NOT NULL THEN
         RETURN QUERY SELECT 'limited', s.epoch, 0, NULL::timestamptz, penalty;
+        RETURN;
+    END IF;
+    IF s.blocked_at IS NOT NULL THEN
+        RETURN QUERY SELECT 'blocked', s.epoch, 0, s.blocked_at, NULL::interval;
         RETURN;
     END IF;
     SELECT count(*) INTO taken FROM attempt a WHERE a.subject_id = p_subject;

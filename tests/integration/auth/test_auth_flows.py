@@ -277,3 +277,12 @@ async def test_a_flow_belongs_to_the_account_that_the_number_had_when_it_began(s
     assert is_grant_invalid(await refusal(suite.auth.flow("Recovery").choose(confirmed, NEW_PASSWORD)))
     assert await suite.auth.is_active(other.token)
     assert len(await suite.kinds(other.account_id)) == 2
+
+
+@pytest.mark.row("M4")
+async def test_of_two_confirmed_recoveries_only_the_first_sets_a_password(suite: Suite) -> None:
+    await suite.register()
+    older = await suite.confirmed("Recovery")
+    session = await suite.recover()
+    assert is_grant_invalid(await refusal(suite.auth.flow("Recovery").choose(older, "Thief-Password-1")))
+    assert await suite.auth.is_active(session.token)

@@ -6,7 +6,9 @@ import random
 import pytest
 from zasov.events.v1.auth_event_pb2 import AuthEvent
 
+from services.auth.admission import LockoutClient
 from services.auth.vault import Vaults
+from services.chassis.errors import unavailable
 from services.chassis.sealing import read_key
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.suite import (
@@ -205,3 +207,20 @@ async def test_a_soft_limit_on_the_origin_refuses_with_a_time(suite: Suite) -> N
         assert limited.retry_s is not None
         assert 30 < limited.retry_s <= 40
     await suite.auth.sign_in(ip="198.51.100.1")
+
+
+@pytest.mark.row("M3")
+@pytest.mark.row("B7")
+async def test_a_new_password_lifts_the_block_though_lockout_could_not_be_told_and_kafka_is_away(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise unavailable()
+
+    await suite.register()
+    await suite.wrong(3)
+    assert (await refusal(suite.auth.sign_in())).reason == "SIGN_IN_BLOCKED"
+    with monkeypatch.context() as while_lockout_is_away:
+        while_lockout_is_away.setattr(LockoutClient, "raise_epoch", away)
+        await suite.recover()
+    await suite.auth.sign_in(password=NEW_PASSWORD)

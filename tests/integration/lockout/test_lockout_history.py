@@ -134,12 +134,12 @@ async def test_an_origin_under_a_penalty_is_refused_and_costs_nobody_a_place(loc
 
 
 @pytest.mark.row("M3")
-async def test_a_block_is_told_even_to_an_origin_under_a_penalty(lockout: Lockout, server: Server) -> None:
+async def test_an_origin_under_a_penalty_is_told_of_that_and_of_no_block(lockout: Lockout, server: Server) -> None:
     who = Someone()
     await lockout.strike(who, 3)
     await lockout.penalties.impose(FAILURES, in_seconds(600))
     answer = await server.admit(who, uuid4(), ip_pseudonym=FAILURES.pseudonym)
-    assert answer.WhichOneof("outcome") == "blocked"
+    assert answer.WhichOneof("outcome") == "origin_limited"
 
 
 async def test_a_penalty_on_codes_refuses_codes_and_not_sign_ins(lockout: Lockout, server: Server) -> None:

@@ -100,24 +100,55 @@ async def test_even_the_dummys_own_password_signs_nobody_in(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("reason", ["REASON_BLOCKED", "REASON_ORIGIN_LIMITED"])
-async def test_a_refused_admission_evaluates_nothing_and_is_recorded(bench: Bench, known: bool, reason: str) -> None:
-    retry = Duration()
-    retry.FromTimedelta(timedelta(seconds=7))
-    bench.lockout.refuse = SignInBlocked() if reason == "REASON_BLOCKED" else OriginLimited(LimitedAnswer(retry_after=retry))
+async def test_a_blocked_guess_evaluates_nothing_and_is_recorded(bench: Bench, known: bool) -> None:
+    bench.lockout.refuse = SignInBlocked(epoch=1)
     error = await refused(bench.guess(PASSWORD, known))
-    if reason == "REASON_BLOCKED":
-        assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "SIGN_IN_BLOCKED")
-        assert error.metadata == {"ways_out": "recovery_by_code"}
-    else:
-        assert (error.code.name, error.reason) == ("RESOURCE_EXHAUSTED", "ORIGIN_LIMITED")
-        assert error.retry_after == timedelta(seconds=7)
+    assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "SIGN_IN_BLOCKED")
+    assert error.metadata == {"ways_out": "recovery_by_code"}
     facts: list[Any] = bench.accounts.facts if known else bench.accounts.strangers[bench.pseudonym]
     recorded = facts[-1].payload
     assert (type_of(recorded), recorded.Reason.Name(recorded.reason), recorded.identifier_known) == (
-        "LoginRefused", reason, known,
+        "LoginRefused", "REASON_BLOCKED", known,
     )  # fmt: skip
     assert not bench.hasher.verified
+
+
+@pytest.mark.row("M3")
+async def test_a_block_that_has_not_heard_of_the_new_password_is_told_and_lifted(bench: Bench) -> None:
+    somebody_resets(bench)
+    bench.lockout.blocked_until_epoch = 2
+    assert await bench.guess("Another-1-password") == "signed in"
+    assert bench.lockout.epoch == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_limited_origin_evaluates_nothing_and_writes_nothing(bench: Bench, known: bool) -> None:
+    retry = Duration()
+    retry.FromTimedelta(timedelta(seconds=7))
+    bench.lockout.refuse = OriginLimited(LimitedAnswer(retry_after=retry))
+    error = await refused(bench.guess(PASSWORD, known))
+    assert (error.code.name, error.reason) == ("RESOURCE_EXHAUSTED", "ORIGIN_LIMITED")
+    assert error.retry_after == timedelta(seconds=7)
+    assert not bench.accounts.facts
+    assert not bench.accounts.strangers
+    assert not bench.hasher.verified
+
+
+@pytest.mark.row("B1")
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_wrong_guess_whose_turn_comes_too_late_is_neither_stored_nor_told(bench: Bench, known: bool) -> None:
+    bench.lockout.epoch = 1 if known else 0
+
+    async def somebody_is_faster_and_time_runs_out() -> None:
+        if "append" not in bench.steps:
+            bench.lockout.admissions[-1]._due = 0.0
+            fact = decide_failure(uuid4(), 1, known)
+            bench.accounts.happens(fact) if known else bench.accounts.strangers.setdefault(bench.pseudonym, []).extend(fact)
+
+    bench.accounts.before_append = somebody_is_faster_and_time_runs_out
+    no_outcome(await refused(bench.guess("wrong", known)))
+    stored = bench.accounts.facts if known else bench.accounts.strangers[bench.pseudonym]
+    assert len(stored) == 1, "the other one's alone"
 
 
 async def test_an_attempt_that_may_not_start_is_given_back_and_never_evaluated(bench: Bench) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginRefused, LoginSucceeded, SessionStarted
 from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
-from zasov.events.v1.otp_event_pb2 import OtpEvent
+from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpIssued
 
 from services.chassis.streams import Poison
-from services.lockout.outcomes import counted, counted_codes, parse_auth, parse_otp
+from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp
 from services.lockout.penalties import LimitKey
 
 STREAM = str(UUID(int=5))
@@ -94,3 +94,11 @@ def test_a_limits_key_survives_being_text() -> None:
 def test_a_text_that_is_no_key_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         LimitKey.from_text(text)
+
+
+def test_a_code_for_somebody_unknown_counts_like_one_for_somebody_known() -> None:
+    meta = EventMeta(origin=ORIGIN)
+    known = OtpEvent(meta=meta, otp_issued=OtpIssued())
+    unknown = OtpEvent(meta=meta, decoy_issued=DecoyIssued())
+    assert [one.key for one in counted_codes([known])] == [one.key for one in counted_codes([unknown])]
+    assert {"OtpIssued", "DecoyIssued"} <= OTP_KINDS

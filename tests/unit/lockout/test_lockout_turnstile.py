@@ -95,8 +95,8 @@ async def test_a_block_is_told_at_once_and_one_subject_holds_up_no_other() -> No
     waiting = asyncio.create_task(turnstile.admit(SUBJECT, lambda: places.admit(1), 60))
 
     async def blocked() -> Admission:
-        return Blocked(since)
+        return Blocked(since, 1)
 
-    assert await asyncio.wait_for(turnstile.admit(uuid4(), blocked, 60), 5) == Blocked(since)
+    assert await asyncio.wait_for(turnstile.admit(uuid4(), blocked, 60), 5) == Blocked(since, 1)
     waiting.cancel()
     await asyncio.wait({waiting})

@@ -56,6 +56,7 @@ class OtpEvent(_message.Message):
     OTP_SUPERSEDED_FIELD_NUMBER: _builtins.int
     OTP_EXPIRED_FIELD_NUMBER: _builtins.int
     OTP_REFUSED_FIELD_NUMBER: _builtins.int
+    DECOY_ISSUED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -72,6 +73,8 @@ class OtpEvent(_message.Message):
     def otp_expired(self) -> Global___OtpExpired: ...
     @_builtins.property
     def otp_refused(self) -> Global___OtpRefused: ...
+    @_builtins.property
+    def decoy_issued(self) -> Global___DecoyIssued: ...
     def __init__(
         self,
         *,
@@ -82,12 +85,13 @@ class OtpEvent(_message.Message):
         otp_superseded: Global___OtpSuperseded | None = ...,
         otp_expired: Global___OtpExpired | None = ...,
         otp_refused: Global___OtpRefused | None = ...,
+        decoy_issued: Global___DecoyIssued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["otp_issued", "otp_verified", "otp_failed", "otp_superseded", "otp_expired", "otp_refused"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["otp_issued", "otp_verified", "otp_failed", "otp_superseded", "otp_expired", "otp_refused", "decoy_issued"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -124,6 +128,30 @@ class OtpIssued(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OtpIssued: _TypeAlias = OtpIssued  # noqa: Y015
+
+@_typing.final
+class DecoyIssued(_message.Message):
+    """A code was asked for on behalf of somebody unknown, and answered as if there were one. Nothing is sent. It is here for the
+    soft limits on its origin, which must not tell the known from the unknown. In a stream of its own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    purpose: Global___OtpPurpose.ValueType
+    """What the code would have been good for."""
+    def __init__(
+        self,
+        *,
+        purpose: Global___OtpPurpose.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecoyIssued: _TypeAlias = DecoyIssued  # noqa: Y015
 
 @_typing.final
 class OtpVerified(_message.Message):

@@ -182,6 +182,9 @@ class Blocked(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BLOCKED_AT_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch that is blocked. A credential of a higher version is told by RaiseEpoch, which lifts the block."""
     @_builtins.property
     def blocked_at(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -190,10 +193,11 @@ class Blocked(_message.Message):
         self,
         *,
         blocked_at: _timestamp_pb2.Timestamp | None = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["blocked_at", b"blocked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_at", b"blocked_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_at", b"blocked_at", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
