@@ -200,7 +200,7 @@ class LoginRefused(_message.Message):
         REASON_BLOCKED: LoginRefused._Reason.ValueType  # 1
         """Three strikes: only a new password lifts it."""
         REASON_ORIGIN_LIMITED: LoginRefused._Reason.ValueType  # 2
-        """Too many failures from this address or subnet."""
+        """Too many failures from this address or subnet. Not used: the penalty is an event of its own, LimitTripped."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Why a sign-in was turned away."""
@@ -210,7 +210,7 @@ class LoginRefused(_message.Message):
     REASON_BLOCKED: LoginRefused.Reason.ValueType  # 1
     """Three strikes: only a new password lifts it."""
     REASON_ORIGIN_LIMITED: LoginRefused.Reason.ValueType  # 2
-    """Too many failures from this address or subnet."""
+    """Too many failures from this address or subnet. Not used: the penalty is an event of its own, LimitTripped."""
 
     REASON_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
