@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 import time
-from importlib.metadata import distribution
 
 from argon2 import PasswordHasher
 
@@ -34,12 +33,6 @@ def main() -> None:
     for worker in workers:
         worker.join()
     print(json.dumps({"per_s": sum(counts) / (time.perf_counter() - started)}))
-
-
-def build_of_argon2() -> str:
-    """Where the bindings come from: the registry's wheel is compiled for SSE2, a build of one's own may use AVX2."""
-    tags = distribution("argon2-cffi-bindings").read_text("WHEEL") or ""
-    return "stock wheel" if "manylinux" in tags or "musllinux" in tags or "macosx" in tags else "built from source"
 
 
 if __name__ == "__main__":

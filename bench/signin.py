@@ -1,6 +1,7 @@
 """Sign-ins a second through gRPC with everything running, beside the raw Argon2 ceiling of the same minutes.
 
-Load and ceiling take turns, so that a machine whose speed drifts drifts for both; the ratio is the median of the pairs.
+Load and ceiling take turns, so that a machine whose speed drifts drifts for both; the ratio is the median of the pairs, to the
+ceiling of the stock wheel, also where the stack runs on a build of its own (`make argon2-avx2`).
 """
 
 import asyncio
@@ -20,11 +21,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceiling import build_of_argon2
 from bench.processes import Usage, resident_mb
+from devstack.argon2_build import avx2_build
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
-from devstack.paths import BUILD
+from devstack.paths import BUILD, REPO
 from devstack.stack import Stack
 from devstack.state import write_json
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
@@ -78,9 +79,12 @@ async def _bench(addresses: dict[str, Any], cores: int) -> dict[str, Any]:
         console.print(f"· Warming up: {WARM_UP_SIGN_INS} sign-ins", style="dim")
         await _load(people, count=WARM_UP_SIGN_INS)
         pairs, loads, alone = [], [], Load()
+        build, build_ceilings = avx2_build(), list[float]()
         usage = dict.fromkeys([*pids, "bench client"], 0.0)
         for number in range(ROUNDS):
             ceiling = await _ceiling(cores)
+            if build is not None:
+                build_ceilings.append(await _ceiling(cores, build))
             spent, own = Usage(pids), time.process_time()
             load = await _load(people, seconds=LOAD_S)
             for name, seconds in {**spent.since(), "bench client": time.process_time() - own}.items():
@@ -99,7 +103,8 @@ async def _bench(addresses: dict[str, Any], cores: int) -> dict[str, Any]:
         "argon2_ceiling_per_s": round(median(ceiling for _, ceiling in pairs), 1),
         "signin_ratio": round(median(rate / ceiling for rate, ceiling in pairs), 3),
         "signin_ratio_by_round": [round(rate / ceiling, 3) for rate, ceiling in pairs],
-        "argon2_build": build_of_argon2(),
+        "argon2_build": "AVX2, built from source" if build else "stock wheel",
+        "argon2_build_ceiling_per_s": round(median(build_ceilings), 1) if build else None,
         "callers": CALLERS,
         "cores": cores,
         "p50_ms": _percentile(everyone, 50),
@@ -126,9 +131,11 @@ async def _load(people: list[Subscriber], *, seconds: float = 1e9, count: int = 
     return load
 
 
-async def _ceiling(cores: int) -> float:
+async def _ceiling(cores: int, build: Path | None = None) -> float:
+    """Of the stock wheel, or of a build of one's own."""
     command = [sys.executable, "-m", "bench.ceiling", str(CEILING_S), str(cores)]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*([str(build)] if build else []), str(REPO)])}
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, env=environment)
     return float(json.loads(done.stdout)["per_s"])
 
 

@@ -67,9 +67,9 @@ def _show(step: Step) -> None:
         (f"{step.answered_ms:6.0f} ms  ", "cyan"),
         step.outcome,
     )
-    console.print(line)
+    console.print(line, soft_wrap=True)
     if step.message:
-        console.print(Text(f"    ✉  {step.message}", style="yellow"))
+        console.print(Text(f"    ✉  {step.message}", style="yellow"), soft_wrap=True)
     if step.events:
         events = "   ".join(f"{kind} +{after:.0f} ms" for kind, after in step.events.items())
         console.print(Text(f"    ⟶  {events}", style="dim"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from devstack.argon2_build import avx2_build
 from devstack.kafka import Topic
 from devstack.paths import REPO
 from services.chassis import streams
@@ -99,7 +100,8 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
-    own = {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
+    hashing = {"PYTHONPATH": str(build)} if role.name == "auth-server" and (build := avx2_build()) else {}
+    own = hashing | {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
     return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))
 
 

@@ -122,7 +122,8 @@ def measure(method: str, inner: Behaviour) -> Behaviour:
             metrics.RPC_IN_FLIGHT.dec()
             elapsed = time.perf_counter() - started
             metrics.RPC_SECONDS.labels(name, code).observe(elapsed)
-            telemetry.logger().debug("call", method=name, code=code, duration_ms=round(elapsed * 1000, 1))
+            if telemetry.logs_calls():
+                telemetry.logger().debug("call", method=name, code=code, duration_ms=round(elapsed * 1000, 1))
 
     return behaviour
 

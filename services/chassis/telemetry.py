@@ -31,10 +31,14 @@ ALLOWED_LOG_FIELDS = frozenset(
 
 TRACEPARENT = "traceparent"
 _propagator = TraceContextTextMapPropagator()
+_tracer: trace.Tracer | None = None
+_level = logging.INFO
 
 
 def configure(service: str, role: str, level: str, traces_file: Path | None, sample_ratio: float) -> None:
     """Once a process, before anything logs."""
+    global _tracer, _level
+    _tracer, _level = None, logging.getLevelNamesMapping()[level]
     _configure_logs(service, role, level)
     provider = TracerProvider(
         resource=Resource({"service.name": f"zasov-{service}", "zasov.role": role}),
@@ -46,7 +50,16 @@ def configure(service: str, role: str, level: str, traces_file: Path | None, sam
 
 
 def tracer() -> trace.Tracer:
-    return trace.get_tracer("zasov")
+    # The SDK makes a new one at each request for it, which under load costs more than the span.
+    global _tracer
+    if _tracer is None:
+        _tracer = trace.get_tracer("zasov")
+    return _tracer
+
+
+def logs_calls() -> bool:
+    """Whether each call gets a line: asked first, for making the line costs more than answering some calls."""
+    return _level <= logging.DEBUG
 
 
 def current_traceparent() -> str | None:
