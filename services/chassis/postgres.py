@@ -34,7 +34,8 @@ _SESSION = {
     "jit": "off",
     "lock_timeout": "4s",
     "statement_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
+    # A process that was paused within a transaction must not keep a subject locked. Ours take milliseconds.
+    "idle_in_transaction_session_timeout": "3s",
     "application_name": "zasov",
     # A relay whose machine was lost holds its advisory lock for as long as the server believes in its connection.
     "tcp_keepalives_idle": "10",

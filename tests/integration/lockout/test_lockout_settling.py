@@ -296,3 +296,12 @@ async def test_the_status_tells_strikes_open_attempts_and_the_block(lockout: Loc
     await lockout.let_pass(61)
     await lockout.store.sweep(MINUTE)
     assert (await server.stub.GetStatus(request, timeout=5)).HasField("blocked_at")
+
+
+@pytest.mark.row("B7")
+async def test_an_epoch_that_is_held_already_waits_for_nobodys_lock(lockout: Lockout, server: Server) -> None:
+    who = Someone()
+    await server.raise_epoch(who, 2)
+    async with lockout.sql.transaction():
+        await lockout.sql.execute("SELECT FROM subject WHERE subject_id = $1 FOR UPDATE", who.id)
+        assert await asyncio.wait_for(server.raise_epoch(who, 2), 2) == 2
