@@ -305,3 +305,16 @@ async def test_an_epoch_that_is_held_already_waits_for_nobodys_lock(lockout: Loc
     async with lockout.sql.transaction():
         await lockout.sql.execute("SELECT FROM subject WHERE subject_id = $1 FOR UPDATE", who.id)
         assert await asyncio.wait_for(server.raise_epoch(who, 2), 2) == 2
+
+
+@pytest.mark.row("B1")
+async def test_the_oldest_lost_attempt_is_swept_first(lockout: Lockout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.lockout.store.SWEEP_BATCH", 1)
+    oldest, younger = Someone(UUID(int=2**128 - 1)), Someone(UUID(int=1))
+    await lockout.open_attempt(oldest)
+    await lockout.let_pass(10)
+    await lockout.open_attempt(younger)
+    await lockout.let_pass(61)
+    assert await lockout.store.sweep(MINUTE) == 1
+    assert (await lockout.state(oldest))[0] == 1
+    assert (await lockout.state(younger))[0] == 0
