@@ -108,7 +108,8 @@ async def _relay_while_connected(
     try:
         while True:
             woken.clear()
-            if not await _publish_batch(connection, producer, service, topic, envelope):
+            # What was committed after the rows were read has sent its own wake-up: a second look would find nothing.
+            if await _publish_batch(connection, producer, service, topic, envelope) < _BATCH:
                 await _or_after(_FALLBACK_POLL_S, woken.wait)
     finally:
         await producer.stop()
