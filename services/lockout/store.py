@@ -115,8 +115,13 @@ class LockoutStore:
                 await connection.execute(
                     "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = ANY($2::uuid[])", key.subject_id, earlier
                 )
-                await _append(connection, subject, version, decide_success(subject, attempt))
-                line.say(outcome="settled", **await self._now(connection, key.subject_id))
+                facts = decide_success(subject, attempt)
+                await _append(connection, subject, version, facts)
+                line.say(
+                    outcome="settled",
+                    events=[type_of(fact.payload) for fact in facts],
+                    **await self._now(connection, key.subject_id),
+                )
             return True
 
     async def give_back(self, subject_id: UUID, attempt_id: UUID) -> bool:
