@@ -34,7 +34,7 @@ from services.lockout import topics
 from services.lockout.settings import LockoutSettings
 from tests.integration.kafka_records import reading
 from tests.integration.lockout.conftest import Lockout, Someone, lockout_at
-from tests.integration.lockout.folding import assert_subjects_are_their_events
+from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.waiting import until
 
 PARTITIONS = 4
@@ -137,7 +137,7 @@ async def looking_again(worker: Worker) -> AsyncIterator[Lockout]:
     """New connections, after PostgreSQL was killed."""
     async with lockout_at(worker.url, pool_size=5) as lockout:
         yield lockout
-        await assert_subjects_are_their_events(lockout.sql)
+        await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 def auth_event(stream_id: UUID, fact: Any, origin: Origin | None = None) -> Event:
@@ -345,7 +345,7 @@ async def test_a_stream_that_is_killed_loses_nothing_and_counts_nothing_twice(wo
     await until_caught_up(worker, lockout)
     counts = await lockout.sql.fetch("SELECT count(*) FROM event WHERE stream_id = ANY($1) GROUP BY stream_id", ids)
     assert [row["count"] for row in counts] == [1] * 150
-    await assert_subjects_are_their_events(lockout.sql)
+    await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 @pytest.mark.row("M21")
