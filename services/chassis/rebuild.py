@@ -24,6 +24,7 @@ S = TypeVar("S")
 # The name of a table, and a row of it in the order of its columns.
 FreshRow = tuple[str, tuple[Any, ...]]
 
+LOCK_TIMEOUT = "10s"
 _AT_A_TIME = 1000
 _STREAMS_NAMED = 20
 _EVENTS = "SELECT * FROM event ORDER BY stream_id, version"
@@ -192,8 +193,9 @@ async def _compare(connection: Connection, table: Table) -> Compared:
 async def _lock(connection: Connection, projection: Projection[Any]) -> None:
     names = ", ".join(["event", *(table.name for table in projection.tables)])
     try:
-        await connection.execute("SET LOCAL lock_timeout = '10s'")
-        await connection.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        # Keeps out those too who have only locked a row so far, to decide on what it says.
+        await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
     except asyncpg.LockNotAvailableError:
         raise CannotStart("the tables are in use: stop the service's roles first") from None
 
