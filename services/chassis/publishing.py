@@ -1,4 +1,7 @@
-"""From a row of the event store to a record in Kafka: the same bytes, key and headers, whenever it is published."""
+"""From a row of the event store to a record in Kafka: the same bytes, key and headers, whenever it is published.
+
+But for one header on what is published again: who counts what happens just now must not count it twice.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +11,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from services.chassis.settings import ChassisSettings
-from services.chassis.streams import headers_of
+from services.chassis.streams import REPUBLISHED, headers_of
 
 # What a record is made of; `e` is the event's row.
 RECORD = "e.stream_id, e.version, e.event_id, e.type, e.occurred_at, e.data, e.traceparent"
@@ -23,8 +26,9 @@ class Publisher:
     topic: str
     envelope: str
 
-    async def publish(self, rows: Sequence[asyncpg.Record]) -> None:
+    async def publish(self, rows: Sequence[asyncpg.Record], *, again: bool = False) -> None:
         """Returns when Kafka has acknowledged them all. Raises KafkaError: any of them may be there."""
+        extra = [(REPUBLISHED, b"true")] if again else []
         sent = [
             await self.producer.send(
                 self.topic,
@@ -33,7 +37,8 @@ class Publisher:
                 headers=headers_of(
                     self.service, self.envelope, row["event_id"], row["type"], row["stream_id"], row["occurred_at"],
                     row["traceparent"],
-                ),
+                )
+                + extra,
             )
             for row in rows
         ]  # fmt: skip

@@ -106,7 +106,7 @@ class Republishing:
     async def _publish(self, walk: _Walk, rows: list[asyncpg.Record]) -> None:
         if not rows:
             return
-        await self._publisher.publish(rows)
+        await self._publisher.publish(rows, again=True)
         metrics.REPUBLISHED_EVENTS.inc(len(rows))
         await self._connection.execute("UPDATE republication SET published = published + $2 WHERE id = $1", walk.id, len(rows))
 
