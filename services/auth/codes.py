@@ -40,7 +40,7 @@ class Codes:
         return answer
 
     async def verify(self, flow: Flow, code: str, origin: Origin) -> None:
-        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD."""
+        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD, CODE_VOIDED."""
         request = pb.VerifyRequest(
             challenge_id=str(flow.challenge_id),
             subject_id=str(flow.subject_id),
@@ -52,5 +52,7 @@ class Codes:
         answer: pb.VerifyResponse = await call(self._stub.Verify, request, at_most_s=self._timeout_s)
         if answer.outcome == pb.VERIFY_OUTCOME_WRONG:
             raise errors.code_rejected(answer.tries_left)
+        if answer.outcome == pb.VERIFY_OUTCOME_VOIDED:
+            raise errors.code_voided()
         if answer.outcome != pb.VERIFY_OUTCOME_RIGHT:
             raise errors.code_dead()

@@ -15,6 +15,7 @@ PASSWORD_POLICY = "PASSWORD_POLICY"  # noqa: S105
 GRANT_INVALID = "GRANT_INVALID"
 CODE_REJECTED = "CODE_REJECTED"
 CODE_DEAD = "CODE_DEAD"
+CODE_VOIDED = "CODE_VOIDED"
 DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
@@ -78,3 +79,10 @@ def code_rejected(tries_left: int) -> ServiceError:
 
 def code_dead() -> ServiceError:
     return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CODE_DEAD, "The code is no longer good; ask for another one.")
+
+
+def code_voided() -> ServiceError:
+    """B4: the caller has done nothing wrong."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, CODE_VOIDED, "Codes are longer for the time being; ask for another one."
+    )

@@ -41,7 +41,8 @@ class RecoveryServiceStub:
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRecoveryPassword: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ChooseRecoveryPasswordRequest, _recovery_service_pb2.ChooseRecoveryPasswordResponse]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -61,7 +62,8 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRecoveryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ChooseRecoveryPasswordRequest, _recovery_service_pb2.ChooseRecoveryPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -96,7 +98,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.ConfirmRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.ConfirmRecoveryResponse]]:
         """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+        FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
 
     @_abc_1.abstractmethod

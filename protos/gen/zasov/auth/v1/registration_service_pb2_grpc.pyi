@@ -41,7 +41,8 @@ class RegistrationServiceStub:
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRegistrationPassword: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ChooseRegistrationPasswordRequest, _registration_service_pb2.ChooseRegistrationPasswordResponse]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -61,7 +62,8 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]  # type: ignore[assignment]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRegistrationPassword: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ChooseRegistrationPasswordRequest, _registration_service_pb2.ChooseRegistrationPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -96,7 +98,8 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.ConfirmRegistrationResponse, _abc.Awaitable[_registration_service_pb2.ConfirmRegistrationResponse]]:
         """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+        FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
 
     @_abc_1.abstractmethod
