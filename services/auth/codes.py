@@ -30,9 +30,12 @@ class Codes:
         purpose: OtpPurpose.ValueType,
         send_to: tuple[Phone, str] | None,
         origin: Origin,
+        least_digits: int,
     ) -> pb.IssueResponse:
-        """send_to: phone and language; None: a decoy, which is never delivered and never right."""
-        request = pb.IssueRequest(subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin)
+        """send_to: phone and language; None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
+        request = pb.IssueRequest(
+            subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin, least_digits=least_digits
+        )
         if send_to is not None:
             phone, language = send_to
             request.destination.CopyFrom(pb.Destination(phone=phone.e164, language=language))

@@ -10,6 +10,7 @@ from services.chassis.errors import ServiceError
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 SIGN_IN_BLOCKED = "SIGN_IN_BLOCKED"
 ORIGIN_LIMITED = "ORIGIN_LIMITED"
+CAPTCHA_REQUIRED = "CAPTCHA_REQUIRED"
 SESSION_INVALID = "SESSION_INVALID"
 PASSWORD_POLICY = "PASSWORD_POLICY"  # noqa: S105
 GRANT_INVALID = "GRANT_INVALID"
@@ -48,6 +49,11 @@ def origin_limited(retry_after: timedelta) -> ServiceError:
     return ServiceError(
         grpc.StatusCode.RESOURCE_EXHAUSTED, ORIGIN_LIMITED, "Too much from this address.", retry_after=retry_after
     )
+
+
+def captcha_required() -> ServiceError:
+    """The same whoever it is for."""
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CAPTCHA_REQUIRED, "Solve a captcha and try again with its proof.")
 
 
 def session_invalid() -> ServiceError:

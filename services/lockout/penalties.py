@@ -4,17 +4,39 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from zasov.events.v1.lockout_event_pb2 import LimitDimension, LimitTripped, LockoutEvent
+from zasov.events.v1.lockout_event_pb2 import (
+    LIMIT_DIMENSION_CODES_BY_IP,
+    LIMIT_DIMENSION_CODES_BY_RANGE,
+    LIMIT_DIMENSION_CODES_BY_SUBNET,
+    LIMIT_DIMENSION_CODES_BY_SYSTEM,
+    LIMIT_DIMENSION_FAILURES_BY_IP,
+    LIMIT_DIMENSION_FAILURES_BY_RANGE,
+    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
+    LIMIT_DIMENSION_FAILURES_BY_SYSTEM,
+    LimitDimension,
+    LimitTripped,
+    LockoutEvent,
+)
 
 from services.chassis.eventstore import Fact, stamp
 from services.chassis.outbox_relay import OutboxWaker
+
+# The pseudonym of the whole system, of which there is one.
+WHOLE_SYSTEM = ""
+
+# An address or a subnet under a penalty is refused. A range or the whole system never is, else one botnet would switch
+# everybody off: it is asked for a captcha, and gets longer codes.
+REFUSING_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
+REFUSING_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
+ASKING_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_RANGE, LIMIT_DIMENSION_FAILURES_BY_SYSTEM)
+ASKING_CODES = (LIMIT_DIMENSION_CODES_BY_RANGE, LIMIT_DIMENSION_CODES_BY_SYSTEM)
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "zasov lockout limit")
 
 
 @dataclass(frozen=True, slots=True)
 class LimitKey:
-    """What is counted, and whose: an address's or subnet's pseudonym under the monthly key of that name."""
+    """What is counted, and whose: a pseudonym under the monthly key of that name. Both are empty for the whole system."""
 
     dimension: LimitDimension.ValueType
     key_id: str
@@ -72,3 +94,18 @@ class PenaltyStore:
                 key.key_id,
             )
         return True
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        async with self._waker.transaction() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        return now
+
+    async def beat(self, at: datetime) -> None:
+        """The stream has handled what it sent itself at that time, by the database's clock."""
+        async with self._waker.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO stream_beat AS b (at) VALUES ($1)"
+                " ON CONFLICT (only_one) DO UPDATE SET at = greatest(b.at, excluded.at)",
+                at,
+            )

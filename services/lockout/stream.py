@@ -40,17 +40,39 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
     with tempfile.TemporaryDirectory(prefix="zasov-stream-") as folder:
         # An app whose start has failed cannot be started again.
         await streams.until_kafka_is_there(settings)
-        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder)]
+        heard = asyncio.Event()
+        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder, heard)]
         await asyncio.gather(*(app.start() for app in apps))
-        life.ready()
+        beats = asyncio.create_task(_beat_for_ever(settings, raw_topic(apps[0], settings, topics.LIMITS), penalties))
+        ready = asyncio.create_task(_ready_when(heard, life))
         stop = asyncio.create_task(life.stopping())
         ended = [asyncio.create_task(app.wait_until_stopped()) for app in apps]
-        await asyncio.wait([stop, *ended], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, beats, *ended], return_when=asyncio.FIRST_COMPLETED)
+        beats.cancel()
+        ready.cancel()
         if not stop.done():
             stop.cancel()
             raise RuntimeError("a Faust app stopped by itself")
         await asyncio.gather(*(app.stop() for app in apps))
         await asyncio.gather(*ended)
+
+
+async def _ready_when(heard: asyncio.Event, life: Lifecycle) -> None:
+    """Once what the stream sent itself has come back: partitions are assigned, and the table is recovered."""
+    await heard.wait()
+    life.ready()
+
+
+async def _beat_for_ever(settings: LockoutSettings, limits: Any, penalties: PenaltyStore) -> None:
+    """Goes all the way that the limits go, so that it stops when they do."""
+
+    async def beat() -> None:
+        now = await penalties.now()
+        await (await limits.send(key=topics.BEAT, value=_AT.pack(now.timestamp())))
+
+    while True:
+        await _until_done("beat", beat)
+        await asyncio.sleep(settings.stream_beat_s)
 
 
 def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) -> "faust.App":
@@ -82,8 +104,8 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
     return app
 
 
-def limits_app(settings: LockoutSettings, penalties: PenaltyStore, folder: str) -> "faust.App":
-    """Keeps one TAT a key, and imposes penalties."""
+def limits_app(settings: LockoutSettings, penalties: PenaltyStore, folder: str, heard: asyncio.Event) -> "faust.App":
+    """Keeps one TAT a key, and imposes penalties. heard: set at the first beat."""
     app = new_app(settings, topics.LIMITS_APP, folder)
     limits, dead_letters = raw_topic(app, settings, topics.LIMITS), raw_topic(app, settings, topics.DEAD_LETTERS)
     # By types and not by a Schema: a table takes no heed of a schema's serializers, and could not read its changelog again.
@@ -94,7 +116,13 @@ def limits_app(settings: LockoutSettings, penalties: PenaltyStore, folder: str) 
     async def keep_limits(stream: Any) -> None:
         async for event in stream.events():
             try:
-                key, (at,) = LimitKey.from_text(event.key.decode()), _AT.unpack(event.value)
+                (at,) = _AT.unpack(event.value)
+                if event.key == topics.BEAT:
+                    beat_at = datetime.fromtimestamp(at, UTC)
+                    await _until_done("beat", lambda: penalties.beat(beat_at))  # noqa: B023
+                    heard.set()
+                    continue
+                key = LimitKey.from_text(event.key.decode())
                 rule = rules[key.dimension]
                 until = datetime.fromtimestamp(at, UTC) + timedelta(seconds=rule.penalty_s)
             except (ValueError, KeyError, AttributeError, TypeError, OverflowError, struct.error):

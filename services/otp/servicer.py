@@ -166,7 +166,7 @@ class _Fields:
             return None
         origin = request.origin
         self.require("origin.key_id", _is_empty_or(_MONTH, origin.key_id), "must be YYYY-MM")
-        for name in ("ip_pseudonym", "subnet_pseudonym", "device_pseudonym"):
+        for name in ("ip_pseudonym", "subnet_pseudonym", "device_pseudonym", "range_pseudonym"):
             self.require(f"origin.{name}", _is_empty_or(_PSEUDONYM, getattr(origin, name)), "must be 32 hexadecimal digits")
         return origin
 

@@ -35,7 +35,7 @@ class RecoveryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     StartRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
@@ -56,7 +56,7 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
@@ -80,7 +80,7 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.StartRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.StartRecoveryResponse]]:
         """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo.
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
         """
 
     @_abc_1.abstractmethod

@@ -35,7 +35,7 @@ class RegistrationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RegistrationServiceAsyncStub: ...
     StartRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRegistrationCodeAgain: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
@@ -56,7 +56,7 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]  # type: ignore[assignment]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRegistrationCodeAgain: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
@@ -80,7 +80,7 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.StartRegistrationResponse, _abc.Awaitable[_registration_service_pb2.StartRegistrationResponse]]:
         """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo.
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
         """
 
     @_abc_1.abstractmethod
