@@ -11,6 +11,7 @@ import pytest
 from zasov.events.v1.otp_event_pb2 import OtpEvent
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 
+from bench.guessing import Otp, beforehand
 from services.chassis.postgres import connect_directly
 from services.otp import store
 from services.otp.brake import BrakeRules
@@ -64,6 +65,31 @@ async def test_codes_opened_beforehand_and_then_guessed_three_times_each_gain_no
     assert Counter(issued.digits for issued, _, _ in sprayed) == {4: 20, 6: 20, 8: 20}
     outcomes = Counter([(one[0].digits, (await guess(otp, one)).outcome) for one in sprayed * 3])
     assert outcomes == {(4, VOIDED): 60, (6, VOIDED): 60, (8, WRONG): 60}
+
+
+@pytest.mark.parametrize(
+    "brake",
+    [
+        {"spray_longer_after_issued": 20, "spray_longest_after_issued": 40},
+        {"spray_longer_after_wrong": 25, "spray_longest_after_wrong": 60},
+        {"spray_longer_after_wrong": 25, "spray_longest_after_wrong": 30, "spray_longer_after_issued": 35},
+    ],
+)
+async def test_an_attack_that_is_played_in_memory_makes_the_checks_that_a_real_one_makes(
+    start: Any, brake: dict[str, int]
+) -> None:
+    otp = await start(**brake)
+    played = Otp(otp.settings.rules(), otp.settings.brake())
+    beforehand(played, 45)
+    sprayed = await opened(otp, 45)
+    checked, voided = Counter[int](), Counter[int]()
+    for one in sprayed:
+        while (outcome := (await guess(otp, one)).outcome) == WRONG:
+            checked[one[0].digits] += 1
+        voided[one[0].digits] += outcome == VOIDED
+    assert Counter(issued.digits for issued, _, _ in sprayed) == played.issued
+    assert checked == played.checked
+    assert voided == played.voided
 
 
 async def test_guesses_at_many_subjects_at_once_pass_the_limit_by_no_more_than_the_connections(start: Any) -> None:
