@@ -21,6 +21,9 @@ from zasov.events.v1.lockout_event_pb2 import (
 from services.chassis.eventstore import Fact, stamp
 from services.chassis.outbox_relay import OutboxWaker
 
+_MOST_RECENT = 10_000
+_LOOK_AGAIN_S = 1.0
+
 # The pseudonym of the whole system, of which there is one.
 WHOLE_SYSTEM = ""
 
@@ -95,17 +98,18 @@ class PenaltyStore:
             )
         return True
 
-    async def now(self) -> datetime:
-        """The database's time."""
-        async with self._waker.transaction() as connection:
-            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        return now
 
-    async def beat(self, at: datetime) -> None:
-        """The stream has handled what it sent itself at that time, by the database's clock."""
-        async with self._waker.transaction() as connection:
-            await connection.execute(
-                "INSERT INTO stream_beat AS b (at) VALUES ($1)"
-                " ON CONFLICT (only_one) DO UPDATE SET at = greatest(b.at, excluded.at)",
-                at,
-            )
+class RecentPenalties:
+    """What this process need not impose again: where a penalty asks and doesn't refuse, all of a spray comes after it."""
+
+    def __init__(self) -> None:
+        self._until: dict[LimitKey, float] = {}
+
+    def covers(self, key: LimitKey, at: float) -> bool:
+        return at < self._until.get(key, 0.0)
+
+    def note(self, key: LimitKey, at: float, until: float, imposed: bool) -> None:
+        """Seconds since the epoch. imposed: now, until then; otherwise it was by somebody else, and may end sooner."""
+        if len(self._until) >= _MOST_RECENT:
+            self._until = {key: end for key, end in self._until.items() if at < end}
+        self._until[key] = until if imposed else at + _LOOK_AGAIN_S

@@ -192,6 +192,19 @@ class LockoutStore:
             return Subject(key), 0
         return Subject(key, row["epoch"], row["strikes"], row["blocked_at"]), row["open_attempts"]
 
+    async def now(self) -> datetime:
+        """The database's time."""
+        now: datetime = await self._database.fetch_value("SELECT clock_timestamp()")
+        return now
+
+    async def beat(self, at: datetime) -> None:
+        """The stream has handled what it sent itself at that time, by the database's clock."""
+        await self._database.execute(
+            "INSERT INTO stream_beat AS b (at) VALUES ($1)"
+            " ON CONFLICT (only_one) DO UPDATE SET at = greatest(b.at, excluded.at)",
+            at,
+        )
+
     async def code_standing(self, pseudonyms: Sequence[str], stream_away_after: timedelta) -> Standing:
         row = await self._database.fetch_row(
             "SELECT max(until) FILTER (WHERE dimension = ANY($2::smallint[])) - clock_timestamp() AS limited,"

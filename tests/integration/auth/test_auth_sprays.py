@@ -3,7 +3,7 @@ stream is played, without its lag. `make test-sprays` measures the same with it.
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,7 +48,7 @@ class Limits:
             rule = self._rules[one.key.dimension]
             self._tats[one.key.to_text()], tripped = register(self._tats.get(one.key.to_text(), 0.0), one.at, rule)
             if tripped:
-                await self._penalties.impose(one.key, await self._penalties.now() + timedelta(seconds=rule.penalty_s))
+                await self._penalties.impose(one.key, datetime.now(UTC) + timedelta(seconds=rule.penalty_s))
 
 
 @pytest.fixture
