@@ -11,10 +11,10 @@ LOCK_HASH := $(shell cat requirements-dev.lock pyproject.toml | sha256sum | cut 
 STAMP := $(VENV)/.stamp-$(LOCK_HASH)
 PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
-LINTED := services devstack tests bench
+LINTED := services devstack tests bench models
 
 .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos protos-check \
-        proto-lint bench argon2-avx2 java-locks ci clean
+        proto-lint bench models argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -94,6 +94,9 @@ generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -I protos -
 
 bench: install ## The benchmarks that the README quotes
 	@$(PY) -m bench
+
+models: install ## Checks the three-strike protocol in TLA+, whole and with each guard taken out
+	@$(PY) -m models.check
 
 argon2-avx2: install ## Builds Argon2 for AVX2 (needs a C compiler); the local stack and the bench then use it
 	@version=$$($(PY) -c 'import importlib.metadata as m; print(m.version("argon2-cffi-bindings"))'); rm -rf $(VENV)/argon2-avx2; \

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from models.counterexamples import in_words
 from models.tlc import Verdict, configuration, run
 
 MODULE = "ThreeStrikes"
@@ -73,7 +74,12 @@ GUARDS = (
     Configuration(4, 1, "lost counts as wrong", CLAIMS),
     Configuration(3, 1, "sweep", LIVENESS),
 )
-WHOLE = (Configuration(5, 1), Configuration(4, 2), Configuration(3, 2, properties=LIVENESS))
+WHOLE = (
+    Configuration(5, 1),
+    Configuration(4, 2),
+    Configuration(3, 1, properties=LIVENESS),
+    Configuration(2, 2, properties=LIVENESS),
+)
 QUICK = (Configuration(4, 1), Configuration(3, 2), Configuration(2, 2, properties=LIVENESS))
 
 
@@ -104,7 +110,7 @@ def main() -> None:
             good, result = False, f"UNEXPECTED: {result}"
         table.add_row(wanted.name, f"{verdict.states:,}", str(verdict.depth), f"{verdict.seconds:.0f}", result)
         if verdict.violated:
-            counterexamples.append(f"{wanted.name}: " + " · ".join(step.action for step in verdict.steps))
+            counterexamples.append(f"{wanted.name}: " + in_words(verdict.steps))
     console = Console(width=120)
     console.print(table)
     if chosen.counterexamples or not good:
