@@ -26,11 +26,17 @@ _WHERE = ("pc", "row", "swept", "settled", "behind")
 
 
 def in_words(steps: Sequence[Step]) -> str:
-    """Attempts are named A, B, C … in the order in which they are first met."""
+    """Attempts are named A, B, C … in the order in which they are first met. That the hash is read goes without saying where
+    it is evaluated next.
+    """
     names: dict[str, str] = {}
     told = []
-    for before, step in zip([None, *steps], steps, strict=False):
-        told.append(_sentence(step, _who(before, step), names))
+    for before, step, after in zip([None, *steps], steps, [*steps[1:], None], strict=False):
+        who = _who(before, step)
+        sentence = _sentence(step, who, names)
+        evaluated_next = after is not None and after.action == "Evaluate" and _who(step, after) == who
+        if not (step.action == "Load" and evaluated_next):
+            told.append(sentence)
     return " · ".join(told)
 
 
@@ -47,12 +53,14 @@ def _sentence(step: Step, attempt: str, names: dict[str, str]) -> str:
 def _who(before: Step | None, step: Step) -> str:
     if before is None:
         return next((one for one, value in _entries(step.after["pc"]).items() if value != "new"), "")
+    if step.action == "MeetSuccess":
+        return next(iter(_entries(step.after["succeeded"])))
     for variable in _WHERE:
         was, now = _entries(before.after[variable]), _entries(step.after[variable])
         changed = [one for one in now | was if now.get(one) != was.get(one)]
         if changed and step.action not in ("ResetPassword", "RaiseEpoch"):
             return changed[0]
-    return ""
+    return next(iter(_entries(step.after["failed"])), "") if step.action == "Strike" else ""
 
 
 def _entries(value: str) -> dict[str, str]:
