@@ -103,19 +103,16 @@ def main() -> None:
     parser.add_argument("--counterexamples", action="store_true", help="with the steps of each")
     chosen = parser.parse_args()
     table = Table("configuration", "states", "depth", "seconds", "result")
-    counterexamples, good = [], True
+    console, good = Console(width=120), True
     for wanted, verdict in checked(QUICK if chosen.quick else [*WHOLE, *GUARDS]):
         result = f"{verdict.violated} breaks in {len(verdict.steps)} steps" if verdict.violated else "holds"
         if not as_expected(wanted, verdict):
             good, result = False, f"UNEXPECTED: {result}"
         table.add_row(wanted.name, f"{verdict.states:,}", str(verdict.depth), f"{verdict.seconds:.0f}", result)
-        if verdict.violated:
-            counterexamples.append(f"{wanted.name}: " + in_words(verdict.steps))
-    console = Console(width=120)
+        print(f"· {wanted.name}: {result}", flush=True)
+        if verdict.violated and (chosen.counterexamples or not as_expected(wanted, verdict)):
+            print(f"    {in_words(verdict.steps)}", flush=True)
     console.print(table)
-    if chosen.counterexamples or not good:
-        for counterexample in counterexamples:
-            console.print(counterexample)
     sys.exit(0 if good else 1)
 
 
