@@ -11,10 +11,10 @@ LOCK_HASH := $(shell cat requirements-dev.lock pyproject.toml | sha256sum | cut 
 STAMP := $(VENV)/.stamp-$(LOCK_HASH)
 PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
-LINTED := services devstack tests bench
+LINTED := services devstack tests bench models
 
 .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos protos-check \
-        proto-lint bench bench-overload bench-codes test-sprays argon2-avx2 java-locks ci clean
+        proto-lint bench bench-overload bench-codes test-sprays models argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -103,6 +103,9 @@ bench-codes: install ## What guessing at codes gains in a day: computed, and pla
 
 test-sprays: install ## Tries at 10,000 numbers from one address, one subnet, 5,000 addresses: what gets through
 	@$(PY) -m bench.sprays
+
+models: install ## Checks the three-strike protocol in TLA+, whole and with each guard taken out
+	@$(PY) -m models.check
 
 argon2-avx2: install ## Builds Argon2 for AVX2 (needs a C compiler); the local stack and the bench then use it
 	@version=$$($(PY) -c 'import importlib.metadata as m; print(m.version("argon2-cffi-bindings"))'); rm -rf $(VENV)/argon2-avx2; \
