@@ -32,3 +32,6 @@ class AuthSettings(ChassisSettings):
         default="", description="Local stacks only: this text passes for a solved captcha. Empty: nobody is asked for one."
     )
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")
+    protocol_trace: str = Field(
+        default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
+    )

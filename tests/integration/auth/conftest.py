@@ -25,12 +25,13 @@ from services.auth.settings import AuthSettings
 from services.chassis.keys import make_keys
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
+from services.chassis.protocol_trace import open_trace
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
-from tests.integration.auth.folding import assert_accounts_are_their_events
 from tests.integration.auth.suite import OTHER_PHONE, PHONE, UNKNOWN_PHONE, Auth, Suite, running
 from tests.integration.databases import Databases
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 StartSuite = Callable[..., Awaitable[Suite]]
 
@@ -90,7 +91,10 @@ async def start(
                     await start_auth(),
                     *[await asyncpg.connect((auth or {}).get("postgres_url", urls["auth"]) if name == "auth" else urls[name])
                       for name in ("auth", "lockout", "otp")],
-                    LockoutStore(*_store(await stack.enter_async_context(open_database(lockout_settings)))),
+                    LockoutStore(
+                        *_store(await stack.enter_async_context(open_database(lockout_settings))),
+                        stack.enter_context(open_trace(lockout_settings.protocol_trace, "lockout", "stream")),
+                    ),
                     OtpDeliveryStub(await stack.enter_async_context(grpc.aio.insecure_channel(addresses["otp"]))),
                     keys_dir,
                 )  # fmt: skip
@@ -111,7 +115,7 @@ def _store(database: Any) -> tuple[Any, OutboxWaker]:
 
 
 async def _assert_in_order(suite: Suite, logs: list[Any], caplog: pytest.LogCaptureFixture) -> None:
-    await assert_accounts_are_their_events(suite.sql)
+    await assert_rows_are_their_events(suite.sql, "auth", suite.keys_dir)
     secrets = suite.said | {phone.lstrip("+7") for phone in (PHONE, OTHER_PHONE, UNKNOWN_PHONE)}
     said = [str(line) for line in logs] + [record.getMessage() for record in caplog.records]
     assert not [line for line in said if "never retrieved" in line]
