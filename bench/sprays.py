@@ -89,9 +89,13 @@ def main() -> None:
     arguments.add_argument("--numbers", type=int, default=NUMBERS, help="how many numbers are tried")
     asked = arguments.parse_args()
     path = BUILD / "sprays.json"
-    figures = [_on_a_stack(SPRAYS[name], asked.numbers) for name in asked.sprays or SPRAYS]
-    write_json(path, figures)
-    console.print(_table(figures))
+    figures: list[dict[str, Any]] = []
+    for name in asked.sprays or SPRAYS:
+        figures.append(_on_a_stack(SPRAYS[name], asked.numbers))
+        write_json(path, figures)
+        console.print(_table(figures[-1:]))
+    if len(figures) > 1:
+        console.print(_table(figures))
     console.print(f"Argon2: 19 MiB, 2 passes; *: 64 KiB, 1 pass. The same in {path}", style="dim", highlight=False)
     sys.exit(any(not one["bounded"] or not one["owner"].endswith("signs in") for one in figures))
 
