@@ -133,13 +133,23 @@ async def test_a_database_that_is_away_is_try_again_later(
     assert CANARY not in str(status) + "".join(capfd.readouterr())
 
 
-async def test_a_bug_in_our_sql_is_not_taken_for_an_outage(peer: Peer) -> None:
+@pytest.mark.parametrize(
+    "bug",
+    # A DataError is both a mistake in an argument, as asyncpg sees it, and an InterfaceError, which a lost connection is too.
+    [asyncpg.UniqueViolationError(CANARY), asyncpg.DataError(CANARY), asyncpg.NumericValueOutOfRangeError(CANARY)],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_bug_in_our_sql_is_neither_an_outage_nor_the_callers_fault(
+    peer: Peer, bug: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def die() -> None:
-        raise asyncpg.UniqueViolationError(CANARY)
+        raise bug
 
     peer.servicer.body = die
     error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=5))
+    assert errors.from_rpc_error(error) == errors.bug()
     assert error.code() is grpc.StatusCode.INTERNAL
+    assert CANARY not in "".join(capfd.readouterr())
 
 
 async def test_a_caller_who_hangs_up_cancels_the_work(peer: Peer) -> None:

@@ -1,7 +1,9 @@
-"""What the stream reads: events that can be settled, and poison."""
+"""What the stream reads, events that can be settled and poison, and how it settles them side by side."""
 
+import asyncio
 from contextlib import suppress
-from uuid import UUID
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
 from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpIssued
 
 from services.chassis.streams import Poison
-from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp
+from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp, settle
 from services.lockout.penalties import LimitKey
 
 STREAM = str(UUID(int=5))
@@ -102,3 +104,64 @@ def test_a_code_for_somebody_unknown_counts_like_one_for_somebody_known() -> Non
     unknown = OtpEvent(meta=meta, decoy_issued=DecoyIssued())
     assert [one.key for one in counted_codes([known])] == [one.key for one in counted_codes([unknown])]
     assert {"OtpIssued", "DecoyIssued"} <= OTP_KINDS
+
+
+def failures(streams: int, of_each: int = 1) -> list[AuthEvent]:
+    """Failed logins of so many accounts, one of each in turn."""
+    accounts = [str(uuid4()) for _ in range(streams)]
+    return [
+        event(
+            EventMeta(stream_id=account, version=version + 1),
+            login_failed=LoginFailed(attempt_id=str(uuid4()), credential=CREDENTIAL_PASSWORD, identifier_known=True),
+        )
+        for version in range(of_each)
+        for account in accounts
+    ]
+
+
+class SlowStore:
+    """A LockoutStore whose settling of a failure goes through a gate; `fails` does so at once."""
+
+    def __init__(self, fails: UUID | None = None) -> None:
+        self.gate = asyncio.Event()
+        self.fails = fails
+        self.under_way: set[UUID] = set()
+        self.most = 0
+        self.done: list[UUID] = []
+
+    async def record_failure(self, subject_id: UUID, attempt_id: UUID) -> None:
+        assert subject_id not in self.under_way, "the events of one stream go one after the other"
+        self.under_way.add(subject_id)
+        self.most = max(self.most, len(self.under_way))
+        try:
+            if subject_id == self.fails:
+                raise OSError
+            await self.gate.wait()
+            self.done.append(attempt_id)
+        finally:
+            self.under_way.remove(subject_id)
+
+
+@pytest.mark.row("B7")
+async def test_if_one_streams_settling_fails_none_goes_on_beside_the_next_try() -> None:
+    events = failures(3)
+    store = SlowStore(fails=UUID(events[1].meta.stream_id))
+    with pytest.raises(ExceptionGroup):
+        await settle(events, cast(Any, store))
+    assert not store.under_way
+    store.gate.set()
+    await asyncio.sleep(0)
+    assert store.done == [], "nothing of the failed try comes after it"
+
+
+@pytest.mark.row("B7")
+async def test_no_more_streams_are_settled_at_once_than_the_pool_has_connections_for() -> None:
+    """Whoever waits for a connection beyond its patience fails the whole batch."""
+    events, store = failures(20, of_each=2), SlowStore()
+    settling = asyncio.create_task(settle(events, cast(Any, store)))
+    await asyncio.sleep(0.01)
+    assert len(store.under_way) == 6
+    store.gate.set()
+    await settling
+    assert store.most == 6
+    assert sorted(store.done) == sorted(UUID(one.login_failed.attempt_id) for one in events)

@@ -1,0 +1,63 @@
+"""What every connection to PostgreSQL is told: that a process which is lost or stands still keeps nothing from others."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+import services.chassis
+from services.chassis.postgres import Database, connect_directly, open_database
+from services.chassis.settings import ChassisSettings
+from services.chassis.streams import advance_mark
+from tests.integration.databases import Databases
+
+# Seconds, seconds, how many, milliseconds. A connection over a socket file says 0 to all of them.
+LOST_CLIENT = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
+
+@pytest.fixture
+def settings(databases: Databases) -> Iterator[ChassisSettings]:
+    with databases.borrowed(services.chassis) as url:
+        yield ChassisSettings(postgres_url=url)
+
+
+@pytest.fixture
+async def database(settings: ChassisSettings) -> AsyncIterator[Database]:
+    async with open_database(settings) as database:
+        yield database
+
+
+@pytest.mark.row("B7")
+async def test_a_client_whose_machine_was_lost_is_noticed_within_half_a_minute(
+    settings: ChassisSettings, database: Database
+) -> None:
+    """Else its relay stays the only one for hours."""
+    assert {name: await database.fetch_value(f"SHOW {name}") for name in LOST_CLIENT} == LOST_CLIENT
+    direct = await connect_directly(settings)
+    assert {name: await direct.fetchval(f"SHOW {name}") for name in LOST_CLIENT} == LOST_CLIENT
+    await direct.close()
+
+
+@pytest.mark.row("B7")
+async def test_a_process_that_stands_still_within_a_transaction_gives_its_locks_up(database: Database) -> None:
+    """It is not asked to: nothing of it runs. Whoever waits has four seconds of patience."""
+    stream = UUID(int=1)
+    async with database.connection() as paused, database.connection() as other:
+        await paused.execute("BEGIN")
+        assert await advance_mark(paused, "one", stream, 1)
+        began = time.monotonic()
+        assert await advance_mark(other, "one", stream, 1), "what the paused one did was undone"
+        assert 2 < time.monotonic() - began < 4
+        with pytest.raises(
+            (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.IdleInTransactionSessionTimeoutError)
+        ):
+            await paused.execute("COMMIT")
+    await asyncio.sleep(0)  # lets the pool note that the connection is closed
