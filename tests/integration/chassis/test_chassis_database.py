@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 import services.chassis
-from services.chassis.postgres import Database, connect_directly, open_database
+from services.chassis.postgres import Database, connect_directly, migrate, open_database
 from services.chassis.settings import ChassisSettings
 from services.chassis.streams import advance_mark
 from tests.integration.databases import Databases
@@ -61,3 +62,14 @@ async def test_a_process_that_stands_still_within_a_transaction_gives_its_locks_
         ):
             await paused.execute("COMMIT")
     await asyncio.sleep(0)  # lets the pool note that the connection is closed
+
+
+async def test_a_migration_that_was_changed_after_it_had_been_applied_is_an_error(database_url: str, tmp_path: Path) -> None:
+    settings, folder = ChassisSettings(postgres_url=database_url), tmp_path / "service" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "0001_first.sql").write_text("CREATE TABLE one (id int);")
+    assert await migrate(settings, [folder]) == ["service/0001_first.sql"]
+    assert await migrate(settings, [folder]) == [], "applied once"
+    (folder / "0001_first.sql").write_text("CREATE TABLE one (id bigint);")
+    with pytest.raises(RuntimeError, match="0001_first.sql was changed"):
+        await migrate(settings, [folder])

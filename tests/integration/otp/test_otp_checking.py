@@ -65,6 +65,23 @@ async def test_fifty_wrong_codes_at_once_are_checked_three_times(
     assert await otp.wrong_checks(subject) == 3
 
 
+@pytest.mark.row("B4")
+async def test_checks_of_several_codes_at_once_all_count_for_their_subject(otp: Any, subject: UUID) -> None:
+    """Each would write back what it has read, and of three wrong checks one would be left."""
+    codes = []
+    for _ in range(3):
+        flow = uuid4()
+        issued = await otp.issue(subject, flow)
+        codes.append((issued, flow, await otp.wrong_code_of(issued)))
+        await otp.pass_cool_down(subject)
+    async with otp.sql.transaction():
+        await otp.sql.execute("SELECT FROM subject_budget WHERE subject_id = $1 FOR UPDATE", subject)
+        checks = [asyncio.create_task(otp.verify(issued, subject, flow, wrong)) for issued, flow, wrong in codes]
+        await otp.until_waiting_for_locks(3)
+    assert {check.outcome for check in await asyncio.gather(*checks)} == {WRONG}
+    assert await otp.wrong_checks(subject) == 3
+
+
 @pytest.mark.row("M4")
 async def test_of_twenty_right_codes_at_once_exactly_one_is_right(otp: Any, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
