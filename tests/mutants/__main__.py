@@ -53,14 +53,14 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("only", nargs="*", help="Guards whose id begins with one of these; all if none.")
+    parser.add_argument("only", nargs="*", help="Ids, or how they begin, or rows of the mission; all if none.")
     parser.add_argument("--slow", action="store_true", help="Those whose tests need the whole running system.")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="How many at once.")
     return parser.parse_args()
 
 
 def _is_wanted(guard: Guard, only: Sequence[str]) -> bool:
-    return not only or any(guard.id.startswith(one) for one in only)
+    return not only or any(guard.id.startswith(one) or one in guard.rows for one in only)
 
 
 @contextmanager

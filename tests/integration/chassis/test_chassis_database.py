@@ -71,5 +71,5 @@ async def test_a_migration_that_was_changed_after_it_had_been_applied_is_an_erro
     assert await migrate(settings, [folder]) == ["service/0001_first.sql"]
     assert await migrate(settings, [folder]) == [], "applied once"
     (folder / "0001_first.sql").write_text("CREATE TABLE one (id bigint);")
-    with pytest.raises(RuntimeError, match="0001_first.sql was changed"):
+    with pytest.raises(RuntimeError, match=r"0001_first\.sql was changed"):
         await migrate(settings, [folder])
