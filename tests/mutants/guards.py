@@ -22,7 +22,8 @@ class Guard:
 
     id: service/name. keeps: what would happen without it. rule: of the three-strike protocol (docs/architecture.md), 1 to 12.
     rows: of the mission. file: relative to the repository. out: the text that is the guard, which occurs once. put: what
-    stands there when it is taken out. test: the node id of a test that fails then. slow: a test of the whole running system.
+    stands there when it is taken out. also: further pairs of the two, for a guard of two halves, sealing and opening say.
+    test: the node id of a test that fails then. slow: a test of the whole running system.
     """
 
     id: str
@@ -34,16 +35,16 @@ class Guard:
     rule: int | None = None
     rows: tuple[str, ...] = ()
     slow: bool = False
+    also: tuple[tuple[str, str], ...] = ()
 
     def taken_out(self, root: Path = REPO) -> str:
         """The file's text without the guard. Raises StaleList."""
         text = (root / self.file).read_text()
-        if text.count(self.out) != 1:
-            raise StaleList(f"{self.id}: its text occurs {text.count(self.out)} times in {self.file}")
-        mutated = text.replace(self.out, self.put)
-        if mutated == text:
-            raise StaleList(f"{self.id}: taking it out changes nothing")
-        return mutated
+        for out, put in ((self.out, self.put), *self.also):
+            if text.count(out) != 1 or out == put:
+                raise StaleList(f"{self.id}: what is taken out occurs {text.count(out)} times in {self.file}:\n{out}")
+            text = text.replace(out, put)
+        return text
 
     def check_test(self, root: Path = REPO) -> None:
         """Raises StaleList."""
@@ -73,6 +74,6 @@ def _guard(path: Path, entry: dict[str, Any]) -> Guard:
     try:
         entry["id"] = f"{path.parent.name}/{entry['id']}"
         entry["file"] = str(folder / entry["file"])
-        return Guard(**{**entry, "rows": tuple(entry.get("rows", ()))})
+        return Guard(**entry | {"rows": tuple(entry.get("rows", ())), "also": tuple(map(tuple, entry.get("also", ())))})
     except (KeyError, TypeError) as error:
         raise StaleList(f"{path.parent.name}: {entry.get('id')}: {error}") from None

@@ -18,7 +18,11 @@ from typing import Any
 from tests.mutants.guards import REPO, Guard
 
 _COPIED = ("services", "devstack", "protos", "tests", "pyproject.toml")
-_NOT_COPIED = shutil.ignore_patterns("__pycache__")
+# The jars of the Java tools are large, and are shared.
+_JARS = ".jgo"
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", _JARS)
+# Hypothesis works without its plugin, whose import takes longer than most of the tests.
+_PYTEST = ("-m", "pytest", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 _PASSED, _TESTS_FAILED = 0, 1
 
 
@@ -77,7 +81,7 @@ class Workshop:
     def _run(self, arguments: Sequence[str], timeout_s: float, environment: Mapping[str, str]) -> _Run:
         report = self._root / "report.json"
         report.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, *_PYTEST, *arguments]
         paths = os.pathsep.join([str(self._root), str(self._root / "protos" / "gen")])
         own = {"PYTHONPATH": paths, "ZASOV_MUTANTS_REPORT": str(report), **self._environment, **environment}
         started = time.monotonic()
@@ -114,6 +118,8 @@ def workshops(number: int, environment: Mapping[str, str]) -> Iterator[list[Work
                     shutil.copytree(source, root / name, ignore=_NOT_COPIED)
                 else:
                     shutil.copy2(source, root / name)
+            for jars in REPO.glob(f"devstack/java/*/{_JARS}"):
+                (root / jars.relative_to(REPO)).symlink_to(jars)
             made.append(Workshop(root, environment))
         yield made
 

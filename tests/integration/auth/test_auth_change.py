@@ -15,6 +15,7 @@ from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PH
 async def test_a_change_needs_the_old_password_and_ends_the_other_sessions(suite: Suite) -> None:
     other, this, somebody = await suite.register(), await suite.auth.sign_in(), await suite.register(OTHER_PHONE)
     await suite.auth.change(this.token)
+    assert await suite.lockout_sql.fetchval("SELECT max(epoch) FROM subject") == 2, "told at once, not at the next sign-in"
     assert await suite.auth.is_active(this.token), "this one goes on"
     assert not await suite.auth.is_active(other.token)
     assert await suite.auth.is_active(somebody.token)
@@ -22,7 +23,6 @@ async def test_a_change_needs_the_old_password_and_ends_the_other_sessions(suite
     await suite.auth.sign_in(password=NEW_PASSWORD)
     kinds = await suite.kinds(this.account_id)
     assert kinds[kinds.index("PasswordChanged") + 1] == "SessionEnded"
-    assert await suite.lockout_sql.fetchval("SELECT max(epoch) FROM subject") == 2
 
 
 @pytest.mark.row("M8")

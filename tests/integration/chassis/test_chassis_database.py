@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 import services.chassis
-from services.chassis.postgres import Database, connect_directly, migrate, open_database
+from services.chassis.postgres import AWAY, Database, connect_directly, migrate, open_database
 from services.chassis.settings import ChassisSettings
 from services.chassis.streams import advance_mark
 from tests.integration.databases import Databases
@@ -62,6 +62,14 @@ async def test_a_process_that_stands_still_within_a_transaction_gives_its_locks_
         ):
             await paused.execute("COMMIT")
     await asyncio.sleep(0)  # lets the pool note that the connection is closed
+
+
+async def test_an_argument_that_does_not_fit_is_a_bug_and_no_outage(database: Database) -> None:
+    """As asyncpg really tells it, for it has two classes of the name DataError."""
+    for sql, argument in (("SELECT $1::int", 2**40), ("SELECT $1::uuid", "x"), ("SELECT 1 / $1::int", 0)):
+        with pytest.raises(asyncpg.DataError) as met:
+            await database.fetch_value(sql, argument)
+        assert not isinstance(met.value, AWAY)
 
 
 async def test_a_migration_that_was_changed_after_it_had_been_applied_is_an_error(database_url: str, tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ async def test_a_call_without_a_deadline_is_refused_before_any_work(peer: Peer) 
     assert peer.servicer.calls == 0
 
 
+async def test_a_deadline_in_days_is_none(peer: Peer) -> None:
+    error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=48 * 3600))
+    assert reason_of(error) == errors.DEADLINE_REQUIRED
+    assert peer.servicer.calls == 0
+
+
 async def test_a_call_with_too_little_time_left_is_refused_before_any_work(peer: Peer) -> None:
     await peer.stub.GetStatus(pb.GetStatusRequest(), timeout=5)
     error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=0.08))
@@ -135,7 +141,6 @@ async def test_a_database_that_is_away_is_try_again_later(
 
 @pytest.mark.parametrize(
     "bug",
-    # A DataError is both a mistake in an argument, as asyncpg sees it, and an InterfaceError, which a lost connection is too.
     [asyncpg.UniqueViolationError(CANARY), asyncpg.DataError(CANARY), asyncpg.NumericValueOutOfRangeError(CANARY)],
     ids=lambda error: type(error).__name__,
 )
