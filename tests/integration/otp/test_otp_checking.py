@@ -93,6 +93,27 @@ async def test_of_twenty_right_codes_at_once_exactly_one_is_right(otp: Any, subj
     assert await otp.wrong_checks(subject) == 0
 
 
+@pytest.mark.row("M4")
+async def test_of_three_right_codes_recorded_at_the_same_moment_one_is_right(
+    otp: Any, subject: UUID, flow: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = await otp.issue(subject, flow)
+    code = await otp.code_of(issued)
+    all_are_there, calls, append = asyncio.Barrier(3), [], Store.append
+
+    async def append_together(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) <= 3:
+            await all_are_there.wait()
+        await append(*arguments)
+
+    monkeypatch.setattr(Store, "append", append_together)
+    answers = await asyncio.gather(*(otp.verify(issued, subject, flow, code) for _ in range(3)))
+    assert Counter(a.outcome for a in answers) == {RIGHT: 1, DEAD: 2}
+    assert await otp.event_names(issued) == ["OtpIssued", "OtpVerified"]
+    assert await otp.wrong_checks(subject) == 0
+
+
 @pytest.mark.row("B4")
 async def test_a_check_is_committed_before_the_code_is_compared(
     otp: Any, subject: UUID, flow: UUID, monkeypatch: pytest.MonkeyPatch
@@ -194,11 +215,13 @@ async def test_a_new_code_leaves_the_code_of_another_flow_alive(otp: Any, subjec
 @pytest.mark.row("M4")
 async def test_an_expired_code_is_dead_before_any_sweep(otp: Any, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
-    code = await otp.code_of(issued)
+    code, wrong = await otp.code_of(issued), await otp.wrong_code_of(issued)
     await otp.age(300, subject)
     assert (await otp.verify(issued, subject, flow, code)).outcome == DEAD
+    assert (await otp.verify(issued, subject, flow, wrong)).outcome == DEAD
     assert (await otp.state(issued)).state == otp_pb.CHALLENGE_STATE_EXPIRED
     assert await otp.event_names(issued) == ["OtpIssued"]
+    assert await otp.wrong_checks(subject) == 0, "no guess was made"
 
 
 @pytest.mark.row("M4")
