@@ -6,11 +6,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain, groupby
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -25,6 +27,8 @@ from tests.mutants.workshop import Result, Verdict, Workshop, workshops
 # A test of the running system starts its own; one that stays green longer than this hangs.
 _FAST_S, _SLOW_S, _UNMUTATED_S = 90.0, 300.0, 900.0
 
+T = TypeVar("T")
+R = TypeVar("R")
 console = Console(width=None if sys.stdout.isatty() else 200)
 
 
@@ -39,11 +43,8 @@ def main() -> int:
         guard.check_test()
     started = time.monotonic()
     with _infra(arguments.slow) as environment, workshops(1 if arguments.slow else arguments.jobs, environment) as shops:
-        if failed := _unmutated(guards, shops):
-            console.print(failed, markup=False, highlight=False)
-            console.print("A test fails with all guards in place: nothing can be shown by it.", style="red")
-            return 1
-        results = _take_out(guards, shops, _SLOW_S if arguments.slow else _FAST_S)
+        failed = _unmutated(guards, shops, arguments.slow)
+        results = _take_out(guards, shops, failed, _SLOW_S if arguments.slow else _FAST_S)
     _print(guards, results)
     killed = sum(result.verdict is Verdict.KILLED for result in results)
     console.print(f"{killed} of {len(guards)} guards are missed when they are gone; {time.monotonic() - started:.0f} s")
@@ -85,37 +86,48 @@ def _infra(slow: bool) -> Iterator[dict[str, str]]:
         yield {"ZASOV_TEST_POSTGRES_URL": postgres.url("postgres"), "ZASOV_TEST_KAFKA_BOOTSTRAP": kafka.bootstrap}
 
 
-def _unmutated(guards: Sequence[Guard], shops: Sequence[Workshop]) -> str:
-    """Empty if all tests pass with all guards in place; by files, so that what a file's tests share is made once."""
+def _unmutated(guards: Sequence[Guard], shops: Sequence[Workshop], slow: bool) -> dict[str, str]:
+    """Of the tests that fail with all guards in place: why."""
     tests = sorted({guard.test for guard in guards})
-    files = sorted({test.partition("::")[0] for test in tests})
-    shares = [[test for test in tests if files.index(test.partition("::")[0]) % len(shops) == n] for n in range(len(shops))]
     console.print(f"{len(tests)} tests, all guards in place", style="dim", highlight=False)
-    with ThreadPoolExecutor(len(shops)) as pool:
-        said = pool.map(lambda shop, share: shop.unmutated(share, _UNMUTATED_S) if share else "", shops, shares)
-        return "\n".join(filter(None, said))
+    # What the tests of a file share is made once; but each test of the running system has one of its own, as with a mutant.
+    files = [list(group) for _, group in groupby(tests, key=lambda test: test.partition("::")[0])]
+    runs = [[test] for test in tests] if slow else [list(chain(*files[n :: len(shops)])) for n in range(len(shops))]
+    failed = _side_by_side(shops, lambda shop, run: shop.unmutated(run, _UNMUTATED_S), [run for run in runs if run])
+    return {test: why for one in failed for test, why in one.items()}
 
 
-def _take_out(guards: Sequence[Guard], shops: Sequence[Workshop], timeout_s: float) -> list[Result]:
+def _take_out(guards: Sequence[Guard], shops: Sequence[Workshop], failed: Mapping[str, str], timeout_s: float) -> list[Result]:
+    def take_out(shop: Workshop, guard: Guard) -> Result:
+        if guard.test in failed:
+            result = Result(Verdict.BROKEN, 0.0, f"its test fails with all guards in place: {failed[guard.test]}")
+        else:
+            result = shop.without(guard, timeout_s)
+        progress.advance(task)
+        line = f"{result.verdict:<8} {result.seconds:5.1f} s  {guard.id}"
+        progress.console.print(line, highlight=False, style=_style(result))
+        return result
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("Taking guards out", total=len(guards))
+        return _side_by_side(shops, take_out, guards)
+
+
+def _side_by_side(shops: Sequence[Workshop], work: Callable[[Workshop, T], R], things: Sequence[T]) -> list[R]:
+    """Each in a workshop that is idle; results in order."""
     idle: SimpleQueue[Workshop] = SimpleQueue()
     for shop in shops:
         idle.put(shop)
 
-    def take_out(guard: Guard) -> Result:
+    def in_one(thing: T) -> R:
         shop = idle.get()
         try:
-            result = shop.without(guard, timeout_s)
+            return work(shop, thing)
         finally:
             idle.put(shop)
-        progress.advance(task)
-        progress.console.print(
-            f"{result.verdict:<8} {result.seconds:5.1f} s  {guard.id}", highlight=False, style=_style(result)
-        )
-        return result
 
-    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(len(shops)) as pool:
-        task = progress.add_task("Taking guards out", total=len(guards))
-        return list(pool.map(take_out, guards))
+    with ThreadPoolExecutor(len(shops)) as pool:
+        return list(pool.map(in_one, things))
 
 
 def _style(result: Result) -> str:

@@ -32,7 +32,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and call.excinfo is not None:
         error = call.excinfo.value
         text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-        _failures.append({"when": report.when, "broken": isinstance(error, _BROKEN), "why": text[:200]})
+        _failures.append({"test": item.nodeid, "when": report.when, "broken": isinstance(error, _BROKEN), "why": text[:200]})
     return report
 
 

@@ -58,10 +58,13 @@ class Workshop:
         self._root = root
         self._environment = environment
 
-    def unmutated(self, tests: Sequence[str], timeout_s: float) -> str:
-        """Empty if all of them pass; else what pytest said. Leaves the compiled modules that the mutants then share."""
+    def unmutated(self, tests: Sequence[str], timeout_s: float) -> dict[str, str]:
+        """Of the tests that fail with all guards in place: why. Leaves the compiled modules that the mutants then share."""
         run = self._run(tests, timeout_s, {})
-        return "" if run.exit_code == _PASSED else run.output
+        failed = {test: _first_failure_of(test, run.failures) for test in tests}
+        if run.exit_code not in (_PASSED, _TESTS_FAILED) or (run.exit_code and not any(failed.values())):
+            return dict.fromkeys(tests, run.output[-300:])
+        return {test: why for test, why in failed.items() if why}
 
     def without(self, guard: Guard, timeout_s: float) -> Result:
         """Raises StaleList."""
@@ -143,6 +146,10 @@ def _cannot_run(name: str, source: str) -> str:
     ]
     checked = subprocess.run(ruff, input=source, text=True, capture_output=True, check=False)
     return checked.stdout.strip().partition("\n")[0]
+
+
+def _first_failure_of(test: str, failures: Sequence[Mapping[str, Any]]) -> str:
+    return next((one["why"] for one in failures if one["test"] == test or one["test"].startswith(f"{test}[")), "")
 
 
 def _judge(run: _Run) -> Result:

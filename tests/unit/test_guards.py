@@ -85,7 +85,7 @@ def test_a_list_with_an_unknown_word_or_a_name_twice_is_stale(tmp_path: Path) ->
             load(tmp_path)
 
 
-FAILED = {"when": "call", "broken": False, "why": "assert 4 == 3"}
+FAILED = {"test": "t.py::test_x", "when": "call", "broken": False, "why": "assert 4 == 3"}
 
 
 @pytest.mark.parametrize(
