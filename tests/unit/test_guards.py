@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.guards import REPO, Guard, StaleList, load
-from tests.mutants.workshop import Verdict, Workshop, _judge, _Run
+from tests.mutants.workshop import Verdict, Workshop, _first_failure_of, _judge, _Run
 
 GUARDS = load()
 
@@ -108,6 +108,13 @@ def test_only_a_test_that_says_no_kills_a_mutant(
 ) -> None:
     """An import that fails, a test that isn't found or a mutant that hangs shows nothing."""
     assert _judge(_Run(exit_code, failures, 0.0, "")).verdict is verdict
+
+
+def test_a_failure_is_that_of_its_test_whatever_the_parameters() -> None:
+    failures = [FAILED | {"test": "t.py::test_x[1]"}]
+    assert _first_failure_of("t.py::test_x", failures) == "assert 4 == 3"
+    assert _first_failure_of("t.py::test_x[1]", failures) == "assert 4 == 3"
+    assert _first_failure_of("t.py::test_xy", failures) == _first_failure_of("t.py::test_x[2]", failures) == ""
 
 
 def test_a_mutant_that_is_no_program_or_names_what_is_nowhere_is_broken_and_leaves_nothing_behind(tmp_path: Path) -> None:
