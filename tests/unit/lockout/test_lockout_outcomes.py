@@ -8,12 +8,22 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginRefused, LoginSucceeded, SessionStarted
+from zasov.events.v1.auth_event_pb2 import (
+    AccountRegistered,
+    AuthEvent,
+    LoginFailed,
+    LoginRefused,
+    LoginSucceeded,
+    PasswordChanged,
+    PasswordReset,
+    SessionStarted,
+)
 from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
 from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpIssued
 
 from services.chassis.streams import Poison
+from services.lockout.domain import SubjectKey
 from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp, settle
 from services.lockout.penalties import LimitKey
 
@@ -140,6 +150,24 @@ class SlowStore:
             self.done.append(attempt_id)
         finally:
             self.under_way.remove(subject_id)
+
+
+@pytest.mark.row("B7")
+async def test_each_new_password_is_told_to_the_store_by_the_stream_too() -> None:
+    """Auth may have been unable to tell lockout over gRPC."""
+    told: list[tuple[UUID, int]] = []
+
+    class Store:
+        async def raise_epoch(self, key: SubjectKey, epoch: int) -> None:
+            told.append((key.subject_id, epoch))
+
+    passwords = [
+        event(account_registered=AccountRegistered(credential_version=1)),
+        event(password_changed=PasswordChanged(credential_version=2)),
+        event(password_reset=PasswordReset(credential_version=3)),
+    ]
+    await settle(passwords, cast(Any, Store()))
+    assert told == [(UUID(STREAM), 1), (UUID(STREAM), 2), (UUID(STREAM), 3)]
 
 
 @pytest.mark.row("B7")
