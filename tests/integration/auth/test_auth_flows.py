@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from services.auth.codes import Codes
 from services.auth.identifiers import LookupKey, Phone
 from services.auth.sessions import decode_token, encode_token
 from services.chassis.sealing import read_key
@@ -99,6 +100,37 @@ async def test_a_grant_is_bound_to_its_flow_and_purpose_and_expires(suite: Suite
     assert is_grant_invalid(await refusal(this.choose(confirmed, NEW_PASSWORD))), "expired"
     assert is_grant_invalid(await refusal(this.confirm(elsewhere.grant, code))), "expired"
     await suite.auth.sign_in()
+
+
+@pytest.mark.row("M4")
+async def test_in_a_flow_whose_time_is_over_no_code_is_checked_and_none_sent(suite: Suite) -> None:
+    await suite.register()
+    recovery = suite.auth.flow("Recovery")
+    sent = await recovery.start()
+    code = await suite.code_of(sent.grant)
+    events = await suite.otp_sql.fetchval("SELECT count(*) FROM event")
+    await suite.sql.execute("UPDATE flow SET expires_at = clock_timestamp()")
+    assert is_grant_invalid(await refusal(recovery.confirm(sent.grant, code)))
+    assert is_grant_invalid(await refusal(recovery.send_again(sent.grant)))
+    assert await suite.otp_sql.fetchval("SELECT count(*) FROM event") == events
+
+
+@pytest.mark.row("M4")
+async def test_a_flow_whose_time_ran_out_within_a_step_takes_no_further_step(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await suite.register()
+    recovery = suite.auth.flow("Recovery")
+    sent = await recovery.start()
+    code = await suite.code_of(sent.grant)
+    verify = Codes.verify
+
+    async def take_long(*arguments: Any) -> None:
+        await verify(*arguments)
+        await suite.sql.execute("UPDATE flow SET expires_at = clock_timestamp()")
+
+    monkeypatch.setattr(Codes, "verify", take_long)
+    assert is_grant_invalid(await refusal(recovery.confirm(sent.grant, code)))
 
 
 @pytest.mark.row("M2")
