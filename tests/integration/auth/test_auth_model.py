@@ -122,13 +122,18 @@ def lower_the_epoch(lines: list[Line]) -> None:
     lines.append({**raised, "to": raised["to"] - 1, "epoch": raised["epoch"] - 1, "place": raised["place"] + 0.5})
 
 
+def keep_a_strike_through_a_success(lines: list[Line]) -> None:
+    of_step(lines, "settle_right", "settled")["strikes"] = 1
+
+
 def lose_an_admission(lines: list[Line]) -> None:
     lines.remove(of_step(lines, "admit", "admitted"))
 
 
 DOCTORS: tuple[Doctor, ...] = (
     evaluate_a_fourth, admit_a_fourth, strike_without_an_attempt, strike_twice, settle_after_the_sweep, forgive_nothing,
-    succeed_after_the_reset, lower_the_epoch, lose_an_admission,
+    succeed_after_the_reset, lower_the_epoch, keep_a_strike_through_a_success,
+    lose_an_admission,
 )  # fmt: skip
 
 
