@@ -90,9 +90,10 @@ def _unmutated(guards: Sequence[Guard], shops: Sequence[Workshop], slow: bool) -
     """Of the tests that fail with all guards in place: why."""
     tests = sorted({guard.test for guard in guards})
     console.print(f"{len(tests)} tests, all guards in place", style="dim", highlight=False)
-    # What the tests of a file share is made once; but each test of the running system has one of its own, as with a mutant.
+    # What the tests of a file share is made once. Of the running system no two files share one: what is left of the one before,
+    # a block on its way, would be met by the next.
     files = [list(group) for _, group in groupby(tests, key=lambda test: test.partition("::")[0])]
-    runs = [[test] for test in tests] if slow else [list(chain(*files[n :: len(shops)])) for n in range(len(shops))]
+    runs = files if slow else [list(chain(*files[n :: len(shops)])) for n in range(len(shops))]
     failed = _side_by_side(shops, lambda shop, run: shop.unmutated(run, _UNMUTATED_S), [run for run in runs if run])
     return {test: why for one in failed for test, why in one.items()}
 
