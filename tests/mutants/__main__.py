@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -42,7 +43,7 @@ def main() -> int:
         guard.taken_out()
         guard.check_test()
     started = time.monotonic()
-    with _infra(arguments.slow) as environment, workshops(1 if arguments.slow else arguments.jobs, environment) as shops:
+    with _infra(guards) as environment, workshops(1 if arguments.slow else arguments.jobs, environment) as shops:
         failed = _unmutated(guards, shops, arguments.slow)
         results = _take_out(guards, shops, failed, _SLOW_S if arguments.slow else _FAST_S)
     _print(guards, results)
@@ -65,10 +66,10 @@ def _is_wanted(guard: Guard, only: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _infra(slow: bool) -> Iterator[dict[str, str]]:
-    """One PostgreSQL and one Kafka for all; tests of the running system start their own."""
+def _infra(guards: Sequence[Guard]) -> Iterator[dict[str, str]]:
+    """One PostgreSQL and one Kafka for all integration tests; those of the running system start their own."""
     with ExitStack() as stack:
-        if slow:
+        if not any(guard.test.startswith("tests/integration/") for guard in guards):
             yield {}
             return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zasov-infra-")))
@@ -90,9 +91,10 @@ def _unmutated(guards: Sequence[Guard], shops: Sequence[Workshop], slow: bool) -
     """Of the tests that fail with all guards in place: why."""
     tests = sorted({guard.test for guard in guards})
     console.print(f"{len(tests)} tests, all guards in place", style="dim", highlight=False)
-    # What the tests of a file share is made once; but each test of the running system has one of its own, as with a mutant.
+    # What the tests of a file share is made once. Of the running system no two files share one: what is left of the one before,
+    # a block on its way, would be met by the next.
     files = [list(group) for _, group in groupby(tests, key=lambda test: test.partition("::")[0])]
-    runs = [[test] for test in tests] if slow else [list(chain(*files[n :: len(shops)])) for n in range(len(shops))]
+    runs = files if slow else [list(chain(*files[n :: len(shops)])) for n in range(len(shops))]
     failed = _side_by_side(shops, lambda shop, run: shop.unmutated(run, _UNMUTATED_S), [run for run in runs if run])
     return {test: why for one in failed for test, why in one.items()}
 
@@ -161,6 +163,7 @@ def _write(guards: Sequence[Guard], results: Sequence[Result], name: str) -> Non
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copies go, and what was started stops
     try:
         sys.exit(main())
     except StaleList as stale:
