@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.mutants.guards import REPO, Guard
 
-_COPIED = ("services", "devstack", "protos", "tests", "pyproject.toml")
+_COPIED = ("services", "devstack", "protos", "tests", "bench", "models", "pyproject.toml")
 # The jars of the Java tools are large, and are shared.
 _JARS = ".jgo"
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", _JARS)

@@ -23,6 +23,8 @@ from services.chassis.eventstore import Fact, stamp
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
+from services.chassis.publishing import Publisher
+from services.chassis.republish import Republishing
 from services.chassis.settings import ChassisSettings
 from tests.integration.databases import Databases
 from tests.integration.kafka_records import Reader, reading
@@ -200,8 +202,9 @@ class DeafBroker:
 
 async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(sql: asyncpg.Connection) -> None:
     await append(sql, STREAM, 0, [PUBLIC] * 3)
+    publisher = Publisher(cast(Any, DeafBroker()), "test", TOPIC, "LockoutEvent")
     with pytest.raises(RequestTimedOutError):
-        await outbox_relay._publish_batch(sql, cast(Any, DeafBroker()), "test", TOPIC, "LockoutEvent")
+        await outbox_relay._publish_batch(sql, publisher, Republishing(sql, publisher))
     assert await sql.fetchval("SELECT count(*) FROM outbox") == 3
     await asyncio.sleep(0)
 
