@@ -13,8 +13,9 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench models
 
-.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos protos-check \
-        proto-lint bench models argon2-avx2 java-locks ci clean
+        .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
+        protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants argon2-avx2 java-locks ci \
+        clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -65,6 +66,9 @@ test-integration: install ## Tests against real PostgreSQL and Kafka
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
 
+mutants: install ## Takes each guard out in turn and sees its test fail (ONLY=lockout, ONLY=B1, SLOW=1)
+	@$(PY) -m tests.mutants $(if $(SLOW),--slow) $(ONLY)
+
 lint: install proto-lint ## Style, formatting, protobuf rules
 	@$(BIN)/ruff check $(LINTED)
 	@$(BIN)/ruff format --check $(LINTED)
@@ -94,6 +98,15 @@ generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -I protos -
 
 bench: install ## The benchmarks that the README quotes
 	@$(PY) -m bench
+
+bench-overload: install ## Ten times as many sign-ins as can be hashed, for a minute (M21)
+	@$(PY) -m bench.overload
+
+bench-codes: install ## What guessing at codes gains in a day: computed, and played
+	@$(PY) -m bench.codes
+
+test-sprays: install ## Tries at 10,000 numbers from one address, one subnet, 5,000 addresses: what gets through
+	@$(PY) -m bench.sprays
 
 models: install ## Checks the three-strike protocol in TLA+, whole and with each guard taken out
 	@$(PY) -m models.check

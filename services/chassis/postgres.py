@@ -41,6 +41,8 @@ _SESSION = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    # Keepalives say nothing while something sent is not acknowledged, a wake-up to that relay, say.
+    "tcp_user_timeout": "25000",
 }
 
 
@@ -112,6 +114,12 @@ async def connect_directly(settings: ChassisSettings) -> "asyncpg.Connection[asy
     return await asyncpg.connect(
         settings.postgres_url, command_timeout=settings.postgres_command_timeout_s, server_settings=_SESSION
     )
+
+
+async def connect_for_long(settings: ChassisSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection for an operator's work that may take hours: its statements and transactions have no time limit."""
+    patient = _SESSION | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await asyncpg.connect(settings.postgres_url, server_settings=patient)
 
 
 async def until_reachable(what: str, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -29,7 +29,7 @@ from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.lockout.turnstile import Turnstile
 from tests.integration.databases import Databases
-from tests.integration.lockout.folding import assert_subjects_are_their_events
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Lockout:
     async def events(self, who: Someone) -> list[str]:
         rows = await self.sql.fetch("SELECT type FROM event WHERE stream_id = $1 ORDER BY version", who.id)
         return [row["type"] for row in rows]
+
+    async def are_waiting_for_locks(self, count: int) -> bool:
+        await self.sql.execute("SELECT pg_stat_clear_snapshot()")
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await self.sql.fetchval(sql) == count)
 
     async def let_pass(self, seconds: float) -> None:
         """Makes open attempts and penalties that much older."""
@@ -132,7 +137,7 @@ async def lockout_at(url: str, pool_size: int = 20) -> AsyncIterator[Lockout]:
 async def lockout(lockout_url: str) -> AsyncIterator[Lockout]:
     async with lockout_at(lockout_url) as lockout:
         yield lockout
-        await assert_subjects_are_their_events(lockout.sql)
+        await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 ServerMaker = Callable[..., AbstractAsyncContextManager[Server]]

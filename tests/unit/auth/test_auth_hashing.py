@@ -52,7 +52,7 @@ async def test_more_requests_than_places_are_refused_at_once_with_a_time_to_try_
 
 
 async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
-    line, one, other = new_line(places=5, per_subject=2), uuid4(), uuid4()
+    line, one, other = new_line(places=9, per_subject=2), uuid4(), uuid4()
     with line.reserve() as a, line.reserve() as b:
         a.take_for(one)
         b.take_for(one)
@@ -61,11 +61,30 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
                 third.take_for(one)
             refused(caught.value)
             third.take_for(other)
-        assert free(line) == 3
+        assert free(line) == 7
     with line.reserve() as again:
         again.take_for(one)
     assert not line._by_subject
-    assert free(line) == 5
+    assert free(line) == 9
+
+
+@pytest.mark.row("M21")
+async def test_a_few_subscribers_who_take_all_they_can_leave_room_for_others(new_line: Any) -> None:
+    line = new_line(places=128, per_subject=64)
+
+    def takes_all_it_can(subject: UUID) -> int:
+        for count in range(128):
+            place = line.reserve()
+            try:
+                place.take_for(subject)
+            except ServiceError:
+                place.__exit__()
+                return count
+        raise AssertionError("took the whole line")
+
+    assert [takes_all_it_can(uuid4()) for _ in range(5)] == [64, 32, 16, 8, 4]
+    assert free(line) == 4
+    line.reserve().take_for(uuid4())
 
 
 @pytest.mark.parametrize("subject", [None, UUID(int=1)])
