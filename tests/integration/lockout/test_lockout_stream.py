@@ -484,3 +484,34 @@ async def test_sigterm_drains_the_stream_and_ends_it_well(worker: Worker, lockou
     worker.running()
     await until_strikes(lockout, who, 1, timeout_s=30)
     assert await lockout.events(who) == ["StrikeRecorded"]
+
+
+async def make_topics_anew(worker: Worker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=worker.bootstrap)
+    await admin.start()
+    names = {topic.name for topic in topics_of(worker.prefix)}
+    await admin.delete_topics(list(names))
+
+    async def gone() -> bool:
+        return not names & set(await admin.list_topics())
+
+    await until("the topics are gone", gone)
+    await admin.close()
+    await create_topics(worker.bootstrap, topics_of(worker.prefix))
+
+
+@pytest.mark.row("B5")
+@pytest.mark.kills
+async def test_a_stream_that_was_stopped_while_its_topics_were_made_anew_reads_them_from_the_beginning(worker: Worker) -> None:
+    """Kafka forgets a group's offsets with the topic; the changelog begins empty."""
+    worker.running()
+    async with lockout_at(worker.url, pool_size=5) as lockout:
+        await until_caught_up(worker, lockout)
+        await asyncio.to_thread(worker.running().stop)
+        await make_topics_anew(worker)
+        everyone = [Someone() for _ in range(3)]
+        await publish(worker, [failed(one, await lockout.open_attempt(one)) for one in everyone])
+        worker.running()
+        for one in everyone:
+            await until_strikes(lockout, one, 1, timeout_s=30)
+        await until_caught_up(worker, lockout)
