@@ -13,7 +13,7 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench
 
-.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos protos-check \
+.PHONY: help install demo up down status logs test test-unit test-integration test-e2e test-stateful test-enumeration lint fmt types protos protos-check \
         proto-lint bench argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
@@ -64,6 +64,13 @@ test-integration: install ## Tests against real PostgreSQL and Kafka
 
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
+
+test-stateful: install ## Calls in any order against an oracle, longer than `make test`; then the same with guards taken out
+	@ZASOV_STATEFUL_EXAMPLES=$${ZASOV_STATEFUL_EXAMPLES:-400} $(PYTEST) tests/integration/stateful/test_stateful.py
+	@$(PYTEST) tests/integration/stateful/planted.py
+
+test-enumeration: install ## Whether times of answers tell known numbers from unknown ones (2,000 calls of each kind, minutes)
+	@$(PY) -m bench.enumeration
 
 lint: install proto-lint ## Style, formatting, protobuf rules
 	@$(BIN)/ruff check $(LINTED)

@@ -6,6 +6,7 @@ A guard that another one stands behind is taken out along with it: else nothing 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,14 +16,11 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import services.auth.domain
-import services.auth.guesses
-import services.auth.passwords
 import services.auth.recovery
 import services.lockout.domain
-import services.otp.challenges
 import services.otp.domain
 from devstack.paths import REPO
-from services.auth.accounts import Accounts
+from services.auth.accounts import Accounts, LiveSession
 from services.auth.admission import LockoutClient
 from services.auth.flows import Flows, Step
 from services.auth.recovery import Recovery
@@ -31,7 +29,7 @@ from tests.integration.stateful.machine import Met, Subscribers
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
 
-_HUNT = settings(ALWAYS, max_examples=80, phases=[Phase.generate], report_multiple_bugs=False)
+_HUNT = settings(ALWAYS, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
 _OTP, _AUTH, _LOCKOUT = (
     REPO / "services" / service / "migrations" / name
     for service, name in (("otp", "0001_challenges.sql"), ("auth", "0001_auth.sql"), ("lockout", "0001_lockout.sql"))
@@ -59,9 +57,10 @@ class InSql:
         world.run_sql(self.file.parts[-3], f"{self._text()}; {self.and_back}")
 
     def _text(self) -> str:
-        found = re.search(rf"^CREATE (FUNCTION {self.function}\(.*?^END \$\$);", self.file.read_text(), re.M | re.S)
+        found = re.search(rf"^CREATE FUNCTION ({self.function}\(.*?^END \$\$);", self.file.read_text(), re.M | re.S)
         assert found, f"{self.function} is not in {self.file.name} any more"
-        return f"CREATE OR REPLACE {found[1]}"
+        # Named in full: the clock's schema comes first in the search path.
+        return f"CREATE OR REPLACE FUNCTION public.{found[1]}"
 
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -76,7 +75,7 @@ class Plant:
     python: Patch | None = None
 
 
-def _of_decide(module: Any, name: str, changed: Callable[..., Any]) -> Patch:
+def _wrapped(module: Any, name: str, changed: Callable[..., Any]) -> Patch:
     return lambda patch: patch.setattr(module, name, changed(getattr(module, name)))
 
 
@@ -137,6 +136,10 @@ def _gives_no_way(decide: Any) -> Any:
     return lambda challenge, command, now: [] if isinstance(command, GiveWay) else decide(challenge, command, now)
 
 
+def _no_cool_down(admit: Any) -> Any:
+    return lambda budget, purpose, rules, now: admit(budget, purpose, replace(rules, cool_down=timedelta(0)), now)
+
+
 def _others_go_on(decide: Any) -> Any:
     return lambda *arguments: [fact for fact in decide(*arguments) if type(fact.payload).__name__ != "SessionEnded"]
 
@@ -167,8 +170,6 @@ _LIVE_SESSION = "SELECT token_hash, expires_at FROM session WHERE account_id = $
 
 def _sessions_for_ever(patch: pytest.MonkeyPatch) -> None:
     async def find(self: Accounts, account_id: UUID, session_id: UUID) -> Any:
-        from services.auth.accounts import LiveSession
-
         row = await self._database.fetch_row(f"{_LIVE_SESSION} AND ended_at IS NULL", account_id, session_id)
         return row and LiveSession(account_id, session_id, row["token_hash"], row["expires_at"])
 
@@ -183,7 +184,7 @@ PLANTS = [
     Plant(
         "a code is good again and again",
         sql=InSql(_OTP, "begin_check", [(" AND c.state = 'open'", " AND c.state IN ('open', 'verified')")]),
-        python=_of_decide(services.otp.domain, "decide", _codes_stay_good),
+        python=_wrapped(services.otp.domain, "decide", _codes_stay_good),
     ),
     Plant(
         "a code has a fourth try",
@@ -201,14 +202,13 @@ PLANTS = [
             "UPDATE challenge SET state = 'superseded' WHERE state = 'open';"
             "CREATE UNIQUE INDEX challenge_open_of_flow ON challenge (subject_id, flow_id) WHERE state = 'open'",
         ),
-        python=_of_decide(services.otp.domain, "decide", _gives_no_way),
+        python=_wrapped(services.otp.domain, "decide", _gives_no_way),
     ),
     Plant("a code is good for any purpose", sql=InSql(_OTP, "begin_check", [(" AND c.purpose = p_purpose", "")])),
     Plant("a code is good for any flow", sql=InSql(_OTP, "begin_check", [(" AND c.flow_id = p_flow", "")])),
     Plant("an expired code is good", sql=InSql(_OTP, "begin_check", [(" AND c.expires_at > clock_timestamp()", "")]),
-          python=_of_decide(services.otp.domain, "decide", _codes_stay_good)),
-    Plant("there is no cool-down", python=lambda patch: patch.setattr(
-        "services.otp.domain.max", lambda *a, default=0, **k: None if default is None else max(*a, **k), raising=False)),
+          python=_wrapped(services.otp.domain, "decide", _codes_stay_good)),
+    Plant("there is no cool-down", python=_wrapped(services.otp.domain, "admit", _no_cool_down)),
     Plant("codes never grow", python=lambda patch: patch.setattr(Rules, "digits_after", lambda self, wrong: self.digits)),
     Plant("a short code is checked whatever was seen meanwhile", python=lambda patch: patch.setattr(
         Rules, "wrong_limits", lambda self: {})),
@@ -222,8 +222,8 @@ PLANTS = [
     Plant("a right password forgives nothing that is under way", python=_forgives_nothing),
     Plant("a new password does not lift a block", python=_nothing_is_said_of_a_new_password),
     Plant("numbers that nobody has are never blocked", python=_strangers_unguarded),
-    Plant("other sessions go on after a change", python=_of_decide(services.auth.domain, "decide_change", _others_go_on)),
-    Plant("other sessions go on after a recovery", python=_of_decide(services.auth.domain, "decide_reset", _others_go_on)),
+    Plant("other sessions go on after a change", python=_wrapped(services.auth.domain, "decide_change", _others_go_on)),
+    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.domain, "decide_reset", _others_go_on)),
     Plant("sessions last for ever", python=_sessions_for_ever),
     Plant("a recovery takes any password", python=lambda patch: patch.setattr(
         "services.auth.recovery.failed_rules", lambda _: {})),
