@@ -15,8 +15,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import services.auth.domain
 import services.auth.recovery
+import services.auth.sign_in
 import services.lockout.domain
 import services.otp.domain
 from devstack.paths import REPO
@@ -222,8 +222,8 @@ PLANTS = [
     Plant("a right password forgives nothing that is under way", python=_forgives_nothing),
     Plant("a new password does not lift a block", python=_nothing_is_said_of_a_new_password),
     Plant("numbers that nobody has are never blocked", python=_strangers_unguarded),
-    Plant("other sessions go on after a change", python=_wrapped(services.auth.domain, "decide_change", _others_go_on)),
-    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.domain, "decide_reset", _others_go_on)),
+    Plant("other sessions go on after a change", python=_wrapped(services.auth.sign_in, "decide_change", _others_go_on)),
+    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.recovery, "decide_reset", _others_go_on)),
     Plant("sessions last for ever", python=_sessions_for_ever),
     Plant("a recovery takes any password", python=lambda patch: patch.setattr(
         "services.auth.recovery.failed_rules", lambda _: {})),
