@@ -13,9 +13,9 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench models
 
-        .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
-        protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants argon2-avx2 java-locks ci \
-        clean
+.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
+        protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
+        test-enumeration argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -65,6 +65,13 @@ test-integration: install ## Tests against real PostgreSQL and Kafka
 
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
+
+test-stateful: install ## Calls in any order against an oracle, longer than `make test`; then the same with guards taken out
+	@ZASOV_STATEFUL_EXAMPLES=$${ZASOV_STATEFUL_EXAMPLES:-400} $(PYTEST) tests/integration/stateful/test_stateful.py
+	@$(PYTEST) tests/integration/stateful/planted.py
+
+test-enumeration: install ## Whether times of answers tell known numbers from unknown ones (2,000 calls of each kind, minutes)
+	@$(PY) -m bench.enumeration
 
 mutants: install ## Takes each guard out in turn and sees its test fail (ONLY=lockout, ONLY=B1, SLOW=1)
 	@$(PY) -m tests.mutants $(if $(SLOW),--slow) $(ONLY)
