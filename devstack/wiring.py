@@ -1,8 +1,8 @@
 """What each process is told: the one place that knows the names of the services' settings, topics and databases."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,12 @@ class Role:
     service: str
     role: str
     needs_kafka: bool
+    number: int = 1  # of several that do the same side by side
 
     @property
     def name(self) -> str:
-        return f"{self.service}-{self.role}"
+        """auth-server, auth-server-2 …"""
+        return f"{self.service}-{self.role}" + (f"-{self.number}" if self.number > 1 else "")
 
     @property
     def is_server(self) -> bool:
@@ -62,6 +64,11 @@ ROLES = (
 )
 
 
+def replicated(role: Role, replicas: int) -> tuple[Role, ...]:
+    """The role as so many processes."""
+    return tuple(replace(role, number=number) for number in range(1, replicas + 1))
+
+
 @dataclass(frozen=True)
 class Addresses:
     """Where everything of one stack listens; "host:port" each, by service or by the process's name."""
@@ -69,8 +76,9 @@ class Addresses:
     databases: Mapping[str, str]  # service -> PostgreSQL URL
     kafka: str
     smsc: str
-    grpc: Mapping[str, str]  # service -> address of its server
-    health: Mapping[str, str]  # service -> plaintext gRPC health
+    listen: Mapping[str, str]  # process -> address of its gRPC server
+    grpc: Mapping[str, str]  # service -> what a client dials: its server, or all of its servers
+    health: Mapping[str, str]  # process -> plaintext gRPC health
     metrics: Mapping[str, str]  # process -> HTTP /ready, /live and /metrics
     keys: Path
     traces: Path
@@ -92,17 +100,23 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     }
     if role.is_server:
         settings |= {
-            "LISTEN": at.grpc[role.service],
-            "HEALTH_LISTEN": at.health[role.service],
+            "LISTEN": at.listen[role.name],
+            "HEALTH_LISTEN": at.health[role.name],
             "REFLECTION": "true",
         }
     # A service reads only what it declares, so all are told where all the others are.
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
-    hashing = {"PYTHONPATH": str(build)} if role.name == "auth-server" and (build := avx2_build()) else {}
+    hashes = (role.service, role.role) == ("auth", "server")
+    hashing = {"PYTHONPATH": str(build)} if hashes and (build := avx2_build()) else {}
     own = hashing | {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
     return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))
+
+
+def dial(addresses: Sequence[str]) -> str:
+    """A gRPC target that stands for all of them; clients go round (services/chassis/rpc_clients.py)."""
+    return addresses[0] if len(addresses) == 1 else "ipv4:" + ",".join(addresses)
 
 
 def has_smsc() -> bool:
