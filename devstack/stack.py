@@ -76,10 +76,10 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.down()
 
-    def start_role(self, role: wiring.Role) -> None:
-        """Starts one role's process; `wait_role` says when it serves."""
+    def start_role(self, role: wiring.Role, extra: Mapping[str, str] | None = None) -> None:
+        """Starts one role's process, with `extra` variables; `wait_role` says when it serves."""
         argv = [sys.executable, "-m", f"services.{role.service}", role.role]
-        self.supervisor.start(role.name, argv, self.environment_of(role), tier=_ROLES_TIER)
+        self.supervisor.start(role.name, argv, self.environment_of(role) | dict(extra or {}), tier=_ROLES_TIER)
 
     def wait_role(self, name: str, timeout: float = 60.0) -> None:
         """Until the process answers `/ready` with 200; `ProcessDied` at once, with its log's end, if it has ended."""

@@ -26,7 +26,7 @@ from tests.faults.report import Line
 from tests.faults.stage import new_stack, open_channel, until_quiet
 
 _WORKS_AGAIN_WITHIN_S = 60.0
-_WARM = 25  # sign-ins that must have succeeded before a fault strikes, and again after it
+_WARM = 12  # sign-ins that must have succeeded before a fault strikes, and again after it
 
 console = Console()
 
@@ -48,6 +48,7 @@ class Run:
 
         def mark(what: str) -> None:
             marks.append(f"{what} {time.monotonic() - began:.1f}")
+
         self._load.go()
         keeper = asyncio.create_task(self._keep_alive(fault, line))
         found: list[str] = []

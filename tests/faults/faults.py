@@ -1,13 +1,16 @@
 """The faults: what is done to whom, and for how long. A new role joins with a line in TARGETS."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from devstack.stack import Stack
 from tests.faults.stage import LONG_PAUSE_S, third_stream
 
+_SKEWED_CLOCK = Path(__file__).parent / "skewed_clock"
 INFRASTRUCTURE = frozenset({"postgres", "kafka"})
 
 
@@ -82,6 +85,25 @@ def _join(stack: Stack, process: str) -> None:
     stack.wait_role(process)
 
 
+def _skewed(hours: float) -> Action:
+    """The process's clock as its Python code sees it (tests/faults/skewed_clock); the kernel's elapsed time goes on."""
+
+    def start(stack: Stack, process: str) -> None:
+        role = next(role for role in stack.roles if role.name == process)
+        environment = stack.environment_of(role)
+        path = os.pathsep.join([str(_SKEWED_CLOCK), *filter(None, [environment.get("PYTHONPATH")])])
+        stack.supervisor.stop(process)
+        stack.start_role(role, {"PYTHONPATH": path, "CLOCK_SKEW_S": str(hours * 3600)})
+        stack.wait_role(process)
+
+    def back(stack: Stack, process: str) -> None:
+        stack.supervisor.stop(process)
+        stack.start_role(next(role for role in stack.roles if role.name == process))
+        stack.wait_role(process)
+
+    return Action(f"clock {hours:+g} h", start, back, holds_s=5.0)
+
+
 KILL = Action("kill -9", _kill, _restart, holds_s=1.5)
 PAUSE = Action("SIGSTOP", _pause, _go_on, holds_s=LONG_PAUSE_S)
 LEAVE = Action("SIGTERM", _leave, _restart, holds_s=2.0)
@@ -92,6 +114,13 @@ TARGETS = (
     "auth-worker", "kafka", "postgres",
 )  # fmt: skip
 _NOT_PAUSED = {"otp-server", "lockout-relay", "auth-worker"}  # alike to others that are; left out for time
+
+# Hours and days fast and slow; two of a kind apart from each other.
+_CLOCKS = {
+    "auth-server": 2, "auth-server-2": -2, "otp-server": 30, "lockout-server": -30, "lockout-server-2": 3, "lockout-stream": 2,
+    "lockout-stream-2": -2, "auth-relay": 3, "auth-relay-2": 24, "lockout-relay": -48, "notifier-worker": 2,
+    "notifier-worker-2": -2, "auth-worker": 5,
+}  # fmt: skip
 
 FAULTS: tuple[Fault, ...] = (
     *(Fault(f"{target}: kill -9", ((KILL, target),)) for target in TARGETS),
@@ -107,4 +136,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault("postgres and kafka: kill -9", ((KILL, "postgres"), (KILL, "kafka"))),
     Fault("a stream worker leaves and comes back", ((LEAVE, "lockout-stream"),)),
     Fault("a stream worker joins and leaves", ((JOIN, third_stream().name),)),
+    Fault("clocks apart", tuple((_skewed(hours), process) for process, hours in _CLOCKS.items())),
 )

@@ -12,6 +12,7 @@ INVARIANTS: dict[str, Invariant] = {
     "in order per subject": publishing.each_stream_is_in_order_after_dedup,
     "nothing is left over": rest.nothing_is_left_over,
     "answers agree with the store": answers.each_answer_agrees_with_the_store,
+    "time is the database's": answers.events_are_dated_by_the_database,
     "only the right password gets in": answers.only_the_right_password_gets_in,
     "an old password is dead": answers.an_old_password_is_dead_once_the_new_one_is_acknowledged,
     "old sessions have ended": answers.a_new_password_has_ended_all_older_sessions,

@@ -49,9 +49,8 @@ def each_answer_agrees_with_the_store(history: History) -> list[str]:
         if call.is_unclear:
             allowed = [(), *(one for each in outcomes.values() for one in each)]
         if caused not in [Counter(one) for one in allowed]:
-            found.append(
-                f"{call.kind} was answered {call.answer}, and the store holds {sorted(caused.elements()) or 'nothing'}"
-            )
+            held = ", ".join(sorted(caused.elements())) or "nothing"
+            found.append(f"{call.kind} was answered {call.answer}, and the store holds {held}")
         if call.answer == "INTERNAL":
             found.append(f"{call.kind} was answered INTERNAL")
         found += _wrong_session(call, history)
@@ -72,6 +71,17 @@ def _wrong_session(call: Call, history: History) -> list[str]:
     if UUID(call.session_id) not in history.live_sessions | history.ended_sessions:
         return [f"the session that {call.kind} answered does not exist"]
     return []
+
+
+def events_are_dated_by_the_database(history: History) -> list[str]:
+    """Between a call's begin and its answer, whatever the clocks of the processes that answered it."""
+    return [
+        f"{event.kind} of {call.kind} is dated {event.at - call.started:.3f} s after the call began"
+        for call in history.calls
+        if not call.is_unclear and call.ended is not None
+        for event in history.caused_by.get(call.trace, ())
+        if not call.started - _SLACK_S <= event.at <= call.ended + _SLACK_S
+    ]
 
 
 def only_the_right_password_gets_in(history: History) -> list[str]:
@@ -97,11 +107,10 @@ def an_old_password_is_dead_once_the_new_one_is_acknowledged(history: History) -
             acknowledged[event.stream_id].append((call.ended, event.payload.credential_version))
     found = []
     for event, call in _with_calls(history, history.of("auth", "LoginSucceeded")):
+        tested = event.payload.credential_version
         newest = max((version for ended, version in acknowledged[event.stream_id] if ended < call.started), default=0)
-        if event.payload.credential_version < newest:
-            found.append(
-                f"{event.stream_id}: version {event.payload.credential_version} got in after {newest} was acknowledged"
-            )
+        if tested < newest:
+            found.append(f"{event.stream_id}: version {tested} got in after {newest} was acknowledged")
     current: dict[UUID, int] = {}
     for event in history.of("auth", *_NEW_PASSWORD, "LoginSucceeded"):
         version = event.payload.credential_version
