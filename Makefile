@@ -13,7 +13,7 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench
 
-.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos protos-check \
+.PHONY: help install demo up down status logs test test-unit test-integration test-e2e test-faults lint fmt types protos protos-check \
         proto-lint bench argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
@@ -64,6 +64,10 @@ test-integration: install ## Tests against real PostgreSQL and Kafka
 
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
+
+ROUNDS ?= 1
+test-faults: install ## Kills, stops and skews parts of the whole system under load; ROUNDS=n, FAULTS="words|words"
+	@$(PY) -m tests.faults --rounds $(ROUNDS) --only "$(FAULTS)"
 
 lint: install proto-lint ## Style, formatting, protobuf rules
 	@$(BIN)/ruff check $(LINTED)

@@ -22,15 +22,17 @@ SMSC_PASSWORD = "devstack"  # of a simulator on loopback; SMPP allows eight char
 
 # Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
 PARTITIONS = 4
+# The broker refuses records of a producer whose clock is an hour fast, and retention would go by that clock (rule 5).
+_DATED_BY_THE_BROKER = {"message.timestamp.type": "LogAppendTime"}
 TOPICS = (
-    *(Topic(name, PARTITIONS) for name in streams.EVENT_TOPICS),
-    Topic(lockout_topics.LIMITS, PARTITIONS),
+    *(Topic(name, PARTITIONS, _DATED_BY_THE_BROKER) for name in streams.EVENT_TOPICS),
+    Topic(lockout_topics.LIMITS, PARTITIONS, _DATED_BY_THE_BROKER),
     # Faust's changelog never recovers once retention has emptied it.
-    Topic(lockout_topics.CHANGELOG, PARTITIONS, {"cleanup.policy": "compact"}),
+    Topic(lockout_topics.CHANGELOG, PARTITIONS, {**_DATED_BY_THE_BROKER, "cleanup.policy": "compact"}),
     # Faust writes its dead letters by the partition count that it was told.
-    Topic(lockout_topics.DEAD_LETTERS, PARTITIONS),
-    Topic("zasov.auth.deadletters.v1", 1),
-    Topic("zasov.notifier.deadletters.v1", 1),
+    Topic(lockout_topics.DEAD_LETTERS, PARTITIONS, _DATED_BY_THE_BROKER),
+    Topic("zasov.auth.deadletters.v1", 1, _DATED_BY_THE_BROKER),
+    Topic("zasov.notifier.deadletters.v1", 1, _DATED_BY_THE_BROKER),
 )
 
 

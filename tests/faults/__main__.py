@@ -59,27 +59,30 @@ class Run:
             mark("struck")
             await fault.hold()
             mark("held")
+            if fault.harmless:
+                found += await self._until_signed_in("with the fault on")
+                found += await self._until_quiet_and_sound()
+                self._load.go()
             await fault.heal(self._stack)
             mark("healed")
             found += await self._until_signed_in("after the fault")
             mark("works")
         except (NotReady, ProcessDied) as error:
             found.append(f"does not come back: {error}")
-        finally:
-            await self._load.pause()
-        mark("paused")
-        found += [f"never quiet: {left}" for left in await until_quiet(self._stack)]
-        mark("quiet")
+        found += await self._until_quiet_and_sound()
+        mark("checked")
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
-        found += await self.check()
-        mark("checked")
         print(marks)
         line.rounds += 1
         line.seconds += time.monotonic() - began
         line.count(self._client.calls[first:])
         line.violations += found
+
+    async def _until_quiet_and_sound(self) -> list[str]:
+        await self._load.pause()
+        return [f"never quiet: {left}" for left in await until_quiet(self._stack)] + await self.check()
 
     async def check(self) -> list[str]:
         """What is broken and was not before."""
@@ -125,6 +128,8 @@ async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
                 await one.round(fault, line)
                 told = f"{len(line.violations)} violations" if line.violations else "holds"
                 console.print(f"· {number + 1} {fault.name}: {told}, {line.seconds:.0f} s", style="dim", highlight=False)
+                for text in line.violations[-5:]:
+                    console.print(f"  {text}", style="red", highlight=False, markup=False, soft_wrap=True)
         lines[-1].violations += await one.check_from_the_beginning()
     answers = Counter(f"{call.kind} {call.answer}" for call in client.calls)
     facts = {"rounds": rounds, "seed": seed, "calls": len(client.calls), "answers": dict(sorted(answers.items()))}
