@@ -1,6 +1,7 @@
 """Apache Kafka: one broker that is its own controller (KRaft), on loopback."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import uuid
@@ -81,6 +82,11 @@ class Kafka:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NotReady(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def lose_everything(self) -> None:
+        """As if its disks were new: topics, records and the groups' offsets are gone. The broker must be down."""
+        shutil.rmtree(self._data)
+        self.format()
 
     def command(self) -> list[str]:
         return [*self._java(), "kafka.Kafka", str(self._properties)]

@@ -1,8 +1,8 @@
-"""`python -m services.auth {server|worker|relay|migrate|settings}`"""
+"""`python -m services.auth {server|worker|relay|migrate|settings|rebuild|republish}`"""
 
 from pathlib import Path
 
-from services.auth import roles
+from services.auth import rebuild, roles
 from services.auth.settings import AuthSettings
 from services.chassis.entrypoint import main
 
@@ -12,4 +12,5 @@ if __name__ == "__main__":
         AuthSettings,
         Path(__file__).parent / "migrations",
         {"server": roles.server, "worker": roles.worker, "relay": roles.relay},
+        rebuild.rebuild,
     )

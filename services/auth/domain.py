@@ -1,8 +1,8 @@
 """Accounts: pure. No I/O and no clock. What is secret passes through as sealed bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -43,6 +43,15 @@ class NewSession:
     session_id: UUID
     token_hash: bytes
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session's row."""
+
+    token_hash: bytes
+    expires_at: datetime
+    ended_at: datetime | None = None
 
 
 class PasswordMoved(Exception):
@@ -146,6 +155,20 @@ def fold(account: Account, facts: Sequence[Fact]) -> Account:
     for fact in facts:
         account = evolve(account, fact.payload, fact.secret)
     return replace(account, version=account.version + len(facts))
+
+
+def session_changes(
+    sessions: Mapping[UUID, Session], event: Message, secret: bytes | None, at: datetime
+) -> dict[UUID, Session]:
+    """The sessions that an event begins or ends, as they become. `append_account` does the same to the rows."""
+    match event:
+        case SessionStarted():
+            begun = Session(secret or b"", event.expires_at.ToDatetime(tzinfo=UTC))
+            return {UUID(event.session_id): begun}
+        case SessionEnded():
+            ended = {UUID(event.session_id)} if event.session_id else sessions.keys() - {UUID(event.all_except_session_id)}
+            return {one: replace(sessions[one], ended_at=at) for one in ended if sessions[one].ended_at is None}
+    return {}
 
 
 def _session_started(session: NewSession) -> Fact:

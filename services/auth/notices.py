@@ -1,7 +1,7 @@
 """Notices that the notifier may claim: whom to tell of an event, once, under a lease, audited (docs/architecture.md, 4)."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import grpc
@@ -32,13 +32,17 @@ class Notices:
         self._lifetime = lifetime
         self._lease = lease
 
-    async def announce(self, account_id: UUID, event_id: UUID) -> None:
-        """An event of another service that the subscriber is told of. Idempotent."""
+    async def announce(self, account_id: UUID, event_id: UUID, occurred_at: datetime) -> None:
+        """An event of another service that the subscriber is told of. Idempotent.
+
+        Its lifetime began when it happened: a replay of old events opens nothing, though their notices be gone.
+        """
         await self._database.execute(
-            "INSERT INTO notice (account_id, event_id, expires_at) VALUES ($1, $2, clock_timestamp() + $3::interval)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO notice (account_id, event_id, expires_at) SELECT $1, $2, $3::timestamptz + $4::interval"
+            " WHERE $3::timestamptz + $4::interval > clock_timestamp() ON CONFLICT DO NOTHING",
             account_id,
             event_id,
+            occurred_at,
             self._lifetime,
         )
 

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from uuid import UUID
 
 import grpc
@@ -123,10 +123,11 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
             try:
                 event = LockoutEvent.FromString(record.value)
                 account_id, event_id = UUID(event.account_blocked.account_id), UUID(event.meta.event_id)
-            except (DecodeError, ValueError):
+                occurred_at = event.meta.occurred_at.ToDatetime(tzinfo=UTC)
+            except (DecodeError, ValueError, OverflowError):
                 raise Poison("not readable") from None
             if event.account_blocked.credential == CREDENTIAL_PASSWORD:
-                await notices.announce(account_id, event_id)
+                await notices.announce(account_id, event_id, occurred_at)
 
         consumer = Consumer(
             settings,

@@ -1,5 +1,6 @@
-"""`python -m services.<service> <role>`: one process, one role."""
+"""`python -m services.<service> <role>`: one process, one role. And an operator's commands, which end."""
 
+import argparse
 import asyncio
 import gc
 import sys
@@ -10,7 +11,8 @@ from typing import Any, TypeVar
 import uvloop
 from pydantic import ValidationError
 
-from services.chassis import telemetry
+from services.chassis import commands, telemetry
+from services.chassis.commands import Rebuild
 from services.chassis.errors import CannotStart
 from services.chassis.lifecycle import Lifecycle, status_port
 from services.chassis.postgres import migrate, until_migrated
@@ -22,13 +24,15 @@ _CHASSIS_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def main(
-    service: str, settings_type: type[S], migrations: Path, roles: Mapping[str, Callable[[S, Lifecycle], Awaitable[None]]]
+    service: str,
+    settings_type: type[S],
+    migrations: Path,
+    roles: Mapping[str, Callable[[S, Lifecycle], Awaitable[None]]],
+    rebuild: "Rebuild[S] | None" = None,
 ) -> None:
-    """Exits with 0 after a drain, 1 after a failure, 2 for a wrong call."""
-    names = [*roles, "migrate", "settings"]
-    if len(sys.argv) != 2 or sys.argv[1] not in names:
-        sys.exit(_usage(service, names))
-    role = sys.argv[1]
+    """Exits with 0 after a drain or a command that found all well, 1 after a failure, 2 for a wrong call."""
+    arguments = _parser(service, list(roles)).parse_args()
+    role: str = arguments.role
     if role == "settings":
         print_settings(settings_type)
         return
@@ -41,6 +45,12 @@ def main(
     telemetry.configure(service, role, settings.log_level, settings.traces_file, settings.trace_sample_ratio)
     if role == "migrate":
         _run_or_say_why(_migrate(settings, migrations))
+        return
+    if role == "rebuild" and rebuild is not None:
+        _run_or_say_why(commands.rebuild(rebuild(settings, replace=arguments.replace)))
+        return
+    if role == "republish":
+        _run_or_say_why(commands.republish(settings, arguments.since, wait=not arguments.no_wait))
         return
     _run_or_say_why(_run(settings, [_CHASSIS_MIGRATIONS, migrations], roles[role]))
 
@@ -57,9 +67,22 @@ def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
         sys.exit(1)
 
 
-def _usage(service: str, names: list[str]) -> int:
-    print(f"usage: python -m services.{service} {{{'|'.join(names)}}}", file=sys.stderr)
-    return 2
+def _parser(service: str, roles: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m services.{service}", allow_abbrev=False)
+    words = parser.add_subparsers(dest="role", required=True, metavar="{" + "|".join([*roles, *commands.NAMES]) + "}")
+    for role in roles:
+        words.add_parser(role, help="a role, until it is told to stop")
+    words.add_parser("migrate", help="applies the service's schema")
+    words.add_parser("settings", help="lists the settings")
+    rebuild = words.add_parser("rebuild", help="compares the state tables with what their events give")
+    rebuild.add_argument("--replace", action="store_true", help="put right what differs (stop the service's roles first)")
+    republish = words.add_parser("republish", help="has the relay fill Kafka again from the event store")
+    republish.add_argument(
+        "--from", dest="since", metavar="TIME|STREAM", type=commands.time_or_stream,
+        help="only events since then (2026-11-01T00:00:00Z), or only streams from that id on",
+    )  # fmt: skip
+    republish.add_argument("--no-wait", action="store_true", help="ask the relay, and don't wait until it has done it")
+    return parser
 
 
 async def _migrate(settings: ChassisSettings, migrations: Path) -> None:

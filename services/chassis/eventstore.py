@@ -8,10 +8,11 @@ and decides again.
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
-from google.protobuf.message import Message
+import asyncpg
+from google.protobuf.message import DecodeError, Message
 from zasov.events.v1.meta_pb2 import EventMeta, Origin
 
 from services.chassis.telemetry import current_traceparent
@@ -60,6 +61,36 @@ class StoredEvents:
             self.stream_id, self.first_version, self.ids, self.types, self.times, self.datas, self.secrets, self.publics,
             current_traceparent(),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """An event as a fold over history meets it."""
+
+    stream_id: UUID
+    version: int
+    occurred_at: datetime
+    payload: Message
+    secret: bytes | None
+    is_public: bool
+
+    def as_fact(self) -> Fact:
+        return Fact(self.payload, self.secret, self.is_public)
+
+
+def read_back(envelope: type[Message], row: asyncpg.Record, version: int) -> PastEvent:
+    """The event in a row of the store. Raises ValueError: it isn't that version, or its bytes disagree with the columns."""
+    try:
+        message = envelope.FromString(row["data"])
+    except DecodeError:
+        raise ValueError("not readable") from None
+    meta: EventMeta = message.meta  # type: ignore[attr-defined]
+    payload = payload_of(message)
+    said = (meta.stream_id, meta.version, meta.event_id, type_of(payload), meta.occurred_at.ToDatetime(tzinfo=UTC))
+    stored = (str(row["stream_id"]), row["version"], str(row["event_id"]), row["type"], row["occurred_at"])
+    if said != stored or row["version"] != version:
+        raise ValueError("the bytes say another thing than the columns, or a version is missing")
+    return PastEvent(row["stream_id"], version, row["occurred_at"], payload, row["secret"], row["is_public"])
 
 
 def stamp(

@@ -7,6 +7,7 @@ _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 RPC_SECONDS = Histogram("zasov_rpc_seconds", "Time to answer a call.", ["method", "code"], buckets=_LATENCY)
 RPC_IN_FLIGHT = Gauge("zasov_rpc_in_flight", "Calls being answered.")
 RELAYED_EVENTS = Counter("zasov_outbox_relayed_total", "Events that Kafka has acknowledged.")
+REPUBLISHED_EVENTS = Counter("zasov_outbox_republished_total", "Events of the past that Kafka has acknowledged once more.")
 RELAY_DELAY = Histogram("zasov_outbox_relay_seconds", "From an event's time to Kafka's acknowledgement.", buckets=_LATENCY)
 RELAY_FAILURES = Counter("zasov_outbox_relay_failures_total", "Batches that had to be produced again.")
 OUTBOX_OLDEST = Gauge("zasov_outbox_oldest_seconds", "Age of the oldest event still to be published; 0: none.")

@@ -2,7 +2,7 @@
 
 The relay holds an advisory lock, so one is active at a time. It takes rows in order of id, produces, waits for the
 acknowledgements, then deletes the rows. One that was paused and comes back beside its successor can only repeat old
-versions in order, which consumers skip.
+versions in order, which consumers skip. In between it publishes history again, when an operator has asked for it.
 """
 
 import asyncio
@@ -11,25 +11,24 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.chassis import metrics
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import AWAY, Connection, Database, connect_directly, until_reachable
+from services.chassis.publishing import RECORD, Publisher, new_producer
+from services.chassis.republish import CHANNEL, Republishing
 from services.chassis.settings import ChassisSettings
-from services.chassis.streams import headers_of, until_kafka_answers
+from services.chassis.streams import until_kafka_answers
 from services.chassis.telemetry import error_name, logger
 
-_CHANNEL = "outbox"
 _BATCH = 500
 # Only how long a lost wake-up can go unnoticed; the wake-up itself takes milliseconds.
 _FALLBACK_POLL_S = 1.0
-_TAKE = """
-    SELECT o.id, o.stream_id, o.traceparent, e.event_id, e.type, e.occurred_at, e.data
-    FROM outbox o JOIN event e USING (stream_id, version)
+_TAKE = f"""
+    SELECT o.id, {RECORD} FROM outbox o JOIN event e USING (stream_id, version)
     ORDER BY o.id LIMIT $1
-"""
+"""  # noqa: S608
 
 
 class OutboxWaker:
@@ -60,7 +59,7 @@ class OutboxWaker:
         while self._wanted:
             self._wanted = False
             try:
-                await self._database.execute(f"NOTIFY {_CHANNEL}")
+                await self._database.execute(f"NOTIFY {CHANNEL}")
             except AWAY as error:
                 logger().warning("relay not woken", error=error_name(error))
 
@@ -102,13 +101,19 @@ async def _relay_while_connected(
     metrics.RELAY_LEADER.set(1)
     woken = asyncio.Event()
     connection.add_termination_listener(lambda _: woken.set())
-    await connection.add_listener(_CHANNEL, lambda *_: woken.set())
-    producer = _producer(settings)
+    await connection.add_listener(CHANNEL, lambda *_: woken.set())
+    producer = new_producer(settings)
     await until_kafka_answers(producer.start)
+    publisher = Publisher(producer, service, topic, envelope)
+    republishing = Republishing(connection, publisher)
     try:
         while True:
             woken.clear()
-            if not await _publish_batch(connection, producer, service, topic, envelope):
+            # Looked up before each batch: what is new of a stream must not overtake what is to be published again of it.
+            await republishing.look()
+            published = await _publish_batch(connection, publisher, republishing)
+            republished = await republishing.publish_batch()
+            if not published and not republished:
                 await _or_after(_FALLBACK_POLL_S, woken.wait)
     finally:
         await producer.stop()
@@ -122,7 +127,7 @@ async def _become_the_only_one(connection: "asyncpg.Connection[asyncpg.Record]",
 
 
 async def _publish_batch(
-    connection: "asyncpg.Connection[asyncpg.Record]", producer: AIOKafkaProducer, service: str, topic: str, envelope: str
+    connection: "asyncpg.Connection[asyncpg.Record]", publisher: Publisher, republishing: Republishing
 ) -> int:
     """Returns the number published. Raises KafkaError with nothing deleted: the batch is then produced again, in order."""
     rows = await connection.fetch(_TAKE, _BATCH)
@@ -130,18 +135,8 @@ async def _publish_batch(
         metrics.OUTBOX_OLDEST.set(0)
         return 0
     metrics.OUTBOX_OLDEST.set(_age_s(rows[0]))
-    sent = [
-        await producer.send(
-            topic,
-            value=row["data"],
-            key=str(row["stream_id"]).encode(),
-            headers=headers_of(
-                service, envelope, row["event_id"], row["type"], row["stream_id"], row["occurred_at"], row["traceparent"]
-            ),
-        )
-        for row in rows
-    ]
-    await asyncio.gather(*sent)
+    await republishing.catch_up(rows)
+    await publisher.publish(rows)
     await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
     metrics.RELAYED_EVENTS.inc(len(rows))
     for row in rows:
@@ -152,18 +147,6 @@ async def _publish_batch(
 def _age_s(row: asyncpg.Record) -> float:
     occurred_at: datetime = row["occurred_at"]
     return max(0.0, (datetime.now(UTC) - occurred_at).total_seconds())
-
-
-def _producer(settings: ChassisSettings) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap,
-        enable_idempotence=True,
-        acks="all",
-        linger_ms=0,
-        request_timeout_ms=10_000,
-        retry_backoff_ms=50,
-        metadata_max_age_ms=60_000,
-    )
 
 
 async def _or_after(seconds: float, wait: Callable[[], Awaitable[object]]) -> None:

@@ -114,6 +114,12 @@ async def connect_directly(settings: ChassisSettings) -> "asyncpg.Connection[asy
     )
 
 
+async def connect_for_long(settings: ChassisSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    """One connection for an operator's work that may take hours: its statements and transactions have no time limit."""
+    patient = _SESSION | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return await asyncpg.connect(settings.postgres_url, server_settings=patient)
+
+
 async def until_reachable(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
     """Tries, with a growing pause of at most 2 s, until the other side is there."""
     pause = 0.05

@@ -25,6 +25,9 @@ EVENT_TOPICS = (AUTH_EVENTS, OTP_EVENTS, LOCKOUT_EVENTS, NOTIFIER_EVENTS)
 
 Headers = list[tuple[str, bytes]]
 
+# On a record that was published again from history. All else in it is as it was the first time.
+REPUBLISHED = "ce_republished"
+
 
 def headers_of(
     service: str, envelope: str, event_id: UUID, kind: str, stream_id: UUID, time: datetime, traceparent: str | None
@@ -48,6 +51,10 @@ def headers_of(
 
 def header(record_headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
     return next((value.decode() for key, value in record_headers if key == name), None)
+
+
+def is_republished(record_headers: Sequence[tuple[str, bytes]]) -> bool:
+    return header(record_headers, REPUBLISHED) is not None
 
 
 async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, version: int) -> bool:

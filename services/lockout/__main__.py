@@ -1,9 +1,9 @@
-"""`python -m services.lockout {server|stream|relay|migrate|settings}`"""
+"""`python -m services.lockout {server|stream|relay|migrate|settings|rebuild|republish}`"""
 
 from pathlib import Path
 
 from services.chassis.entrypoint import main
-from services.lockout import roles
+from services.lockout import rebuild, roles
 from services.lockout.settings import LockoutSettings
 
 if __name__ == "__main__":
@@ -12,4 +12,5 @@ if __name__ == "__main__":
         LockoutSettings,
         Path(__file__).parent / "migrations",
         {"server": roles.server, "stream": roles.stream, "relay": roles.relay},
+        rebuild.rebuild,
     )

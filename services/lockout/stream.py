@@ -65,17 +65,17 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
     @app.agent(raw_topic(app, settings, streams.AUTH_EVENTS), name="outcomes")
     async def settle_outcomes(stream: Any) -> None:
         async def settle(batch: list[Any]) -> None:
-            events = await _parse(batch, outcomes.parse_auth, dead_letters)
+            events, new = await _parse(batch, outcomes.parse_auth, dead_letters)
             await _until_done("outcomes", lambda: outcomes.settle(events, store))
-            await _until_done("limits", lambda: count(outcomes.counted(events)))
+            await _until_done("limits", lambda: count(outcomes.counted(new)))
 
         await in_batches(stream, _of_kinds(outcomes.AUTH_KINDS), settings.stream_batch, settle)
 
     @app.agent(raw_topic(app, settings, streams.OTP_EVENTS), name="codes")
     async def count_codes(stream: Any) -> None:
         async def count_all(batch: list[Any]) -> None:
-            events = await _parse(batch, outcomes.parse_otp, dead_letters)
-            await _until_done("limits", lambda: count(outcomes.counted_codes(events)))
+            _, new = await _parse(batch, outcomes.parse_otp, dead_letters)
+            await _until_done("limits", lambda: count(outcomes.counted_codes(new)))
 
         await in_batches(stream, _of_kinds(outcomes.OTP_KINDS), settings.stream_batch, count_all)
 
@@ -112,14 +112,19 @@ def _of_kinds(kinds: frozenset[str]) -> Callable[[Any], bool]:
     return lambda event: header(_pairs(event.headers), "ce_type") in kinds
 
 
-async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], dead_letters: Any) -> list[E]:
-    parsed = []
+async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], dead_letters: Any) -> tuple[list[E], list[E]]:
+    """All in order; and those that were not published again from history, which soft limits would count twice."""
+    parsed: list[E] = []
+    new: list[E] = []
     for event in batch:
         try:
             parsed.append(parse(event.value))
         except Poison:
             await _bury(event, dead_letters)
-    return parsed
+            continue
+        if not streams.is_republished(_pairs(event.headers)):
+            new.append(parsed[-1])
+    return parsed, new
 
 
 async def _bury(event: Any, dead_letters: Any) -> None:

@@ -4,18 +4,20 @@ A message waits as `pending`; `submitting` is recorded before it goes on the wir
 receipts make that `delivered` or `failed`. Whoever finds it `submitting` with nobody at work can't know whether it went:
 that is an ambiguous outcome, as is a submit without an answer, and the policy of its kind decides whether it is sent again.
 
-Pending and submitting are work in hand and no facts: they aren't rebuilt from events.
+That a message waits is a fact; that somebody is at work on it (submitting, attempts, pauses) is a lease and not rebuilt.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from google.protobuf.message import Message as Payload
 from zasov.events.v1.notifier_event_pb2 import (
     CHANNEL_SMS,
     Channel,
+    MessageAccepted,
     MessageAmbiguous,
     MessageDelivered,
     MessageFailed,
@@ -65,6 +67,7 @@ class PartState(StrEnum):
 
 
 CHANNELS: "dict[ChannelId, Channel.ValueType]" = {ChannelId.SMS: CHANNEL_SMS}
+_CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +142,18 @@ class Step:
     due_in: timedelta | None = None
 
 
-def accept(message: Message, wanted: Wanted, policy: Policy, now: datetime) -> Step:
+def accept(notification_id: UUID, wanted: Wanted, policy: Policy, now: datetime) -> Step:
     """A message that is asked for. For an old event there is nothing left to claim."""
+    ref = MessageRef(
+        cause_event_id=str(wanted.cause_event_id), channel=CHANNELS[wanted.channel], kind=wanted.kind.value, attempt=0
+    )
+    accepted = MessageAccepted(message=ref, cause_stream_id=str(wanted.cause_stream_id))
+    accepted.deadline.FromDatetime(wanted.deadline(policy))
+    message, facts = begun(notification_id, accepted, now), (Fact(accepted, is_public=False),)
     if now - wanted.occurred_at > policy.event_max_age:
-        return void(message)
-    return Step(message, due_in=timedelta(0))
+        after = void(message)
+        return replace(after, facts=facts + after.facts)
+    return Step(message, facts, due_in=timedelta(0))
 
 
 def begin(message: Message) -> Step:
@@ -153,7 +163,7 @@ def begin(message: Message) -> Step:
 
 def submitted(message: Message, parts: Sequence[PartState]) -> Step:
     """The provider took it; `parts` is what receipts have said of each already."""
-    sent = _to(message, State.SUBMITTED, MessageSubmitted(message=message.ref(), parts=len(parts)), Report.SENT)
+    sent = _to(message, MessageSubmitted(message=message.ref(), parts=len(parts)))
     after = receipt(sent.message, parts)
     return sent if after is None else replace(after, facts=sent.facts + after.facts)
 
@@ -163,11 +173,11 @@ def receipt(message: Message, parts: Sequence[PartState]) -> Step | None:
     if message.state is not State.SUBMITTED:
         return None
     if PartState.UNDELIVERABLE in parts:
-        return _fail(message, MessageFailed.REASON_UNDELIVERABLE, report=message.report)
+        return _fail(message, MessageFailed.REASON_UNDELIVERABLE)
     if PartState.EXPIRED in parts:
-        return _fail(message, MessageFailed.REASON_EXPIRED, report=message.report)
+        return _fail(message, MessageFailed.REASON_EXPIRED)
     if all(part is PartState.DELIVERED for part in parts):
-        return _to(message, State.DELIVERED, MessageDelivered(message=message.ref()), message.report)
+        return _to(message, MessageDelivered(message=message.ref()))
     return None
 
 
@@ -190,35 +200,59 @@ def refused(message: Message, provider_status: int) -> Step:
 
 def void(message: Message) -> Step:
     """What was to be sent is gone; whoever said so needs no report."""
-    return _fail(message, MessageFailed.REASON_VOID, state=State.VOID, report=None)
+    return _fail(message, MessageFailed.REASON_VOID)
 
 
 def unknown(message: Message, policy: Policy, now: datetime) -> Step:
     """It was, or may have been, on the wire when the link or the worker died."""
     resent = message.resends < policy.most_resends(message.kind) and now < message.deadline
-    fact = MessageAmbiguous(message=message.ref(), resent=resent)
-    if not resent:
-        return _to(message, State.AMBIGUOUS, fact, Report.FAILED)
-    again = _to(replace(message, resends=message.resends + 1, tries=0), State.PENDING, fact, None)
-    return replace(again, due_in=timedelta(0))
+    after = _to(message, MessageAmbiguous(message=message.ref(), resent=resent))
+    return replace(after, due_in=timedelta(0)) if resent else after
 
 
-def _fail(
-    message: Message,
-    reason: "MessageFailed.Reason.ValueType",
-    provider_status: int = 0,
-    *,
-    state: State = State.FAILED,
-    report: Report | None = Report.FAILED,
-) -> Step:
-    fact = MessageFailed(message=message.ref(), reason=reason, provider_status=provider_status)
-    return _to(message, state, fact, report)
+def begun(notification_id: UUID, accepted: MessageAccepted, at: datetime) -> Message:
+    """The message after the first event of its stream. Raises ValueError for one that names no known kind or channel."""
+    ref = accepted.message
+    if ref.channel not in _CHANNEL_IDS:
+        raise ValueError("an unknown channel")
+    return Message(
+        notification_id=notification_id,
+        cause_event_id=UUID(ref.cause_event_id),
+        cause_stream_id=UUID(accepted.cause_stream_id),
+        kind=Kind(ref.kind),
+        channel=_CHANNEL_IDS[ref.channel],
+        state=State.PENDING,
+        created_at=at,
+        deadline=accepted.deadline.ToDatetime(tzinfo=UTC),
+        version=1,
+    )
 
 
-def _to(
-    message: Message,
-    state: State,
-    fact: MessageSubmitted | MessageDelivered | MessageFailed | MessageAmbiguous,
-    report: Report | None,
-) -> Step:
-    return Step(replace(message, state=state, version=message.version + 1, tries=0, report=report), (Fact(fact),))
+def evolve(message: Message, event: Payload) -> Message:
+    """The message after one more event. Raises TypeError for what is no event of a message under way."""
+    match event:
+        case MessageSubmitted():
+            changed = replace(message, state=State.SUBMITTED, report=Report.SENT)
+        case MessageDelivered():
+            changed = replace(message, state=State.DELIVERED)
+        case MessageFailed(reason=MessageFailed.REASON_VOID):
+            changed = replace(message, state=State.VOID, report=None)
+        case MessageFailed():
+            # What was taken by the provider was sent, whatever receipts say of it later.
+            report = message.report if message.state is State.SUBMITTED else Report.FAILED
+            changed = replace(message, state=State.FAILED, report=report)
+        case MessageAmbiguous(resent=True):
+            changed = replace(message, state=State.PENDING, resends=message.resends + 1, report=None)
+        case MessageAmbiguous():
+            changed = replace(message, state=State.AMBIGUOUS, report=Report.FAILED)
+        case _:
+            raise TypeError(f"{type(event).__name__} is not an event of a message under way")
+    return replace(changed, version=message.version + 1, attempt=event.message.attempt, tries=0)
+
+
+def _fail(message: Message, reason: "MessageFailed.Reason.ValueType", provider_status: int = 0) -> Step:
+    return _to(message, MessageFailed(message=message.ref(), reason=reason, provider_status=provider_status))
+
+
+def _to(message: Message, fact: MessageSubmitted | MessageDelivered | MessageFailed | MessageAmbiguous) -> Step:
+    return Step(evolve(message, fact), (Fact(fact),))

@@ -49,24 +49,13 @@ class Store:
             if not await advance_mark(connection, consumer, stream_id, version) or wanted is None:
                 return None
             now = await connection.fetchval("SELECT now()")
-            message = Message(
-                notification_id=uuid6.uuid7(),
-                cause_event_id=wanted.cause_event_id,
-                cause_stream_id=wanted.cause_stream_id,
-                kind=wanted.kind,
-                channel=wanted.channel,
-                state=State.PENDING,
-                created_at=now,
-                deadline=wanted.deadline(self._policy),
-            )
-            step = domain.accept(message, wanted, self._policy, now)
+            step = domain.accept(uuid6.uuid7(), wanted, self._policy, now)
+            message = step.message
             token = uuid4() if mine and step.due_in is not None else None
             due_at = None if step.due_in is None else now + self._lease if token else now + step.due_in
             if not await _insert(connection, message, token, due_at):
                 return None
-            await self._write_events(connection, message, step)
-            if step.message != message:
-                await _write_state(connection, step.message)
+            await self._write_events(connection, message.notification_id, 0, step)
         self._after_commit(step)
         return Leased(message, token, DatabaseTime.just_read(now), current_traceparent()) if token else None
 
@@ -151,7 +140,7 @@ class Store:
                 )
                 step = domain.receipt(message, [PartState(part["state"]) for part in parts])
             if step is not None:
-                await self._write_events(connection, message, step)
+                await self._write_events(connection, message.notification_id, message.version, step)
                 # The lease is left alone: somebody may be at work on the report.
                 await _write_state(connection, step.message)
         if step is not None:
@@ -183,7 +172,7 @@ class Store:
         return row is not None and row["version"] == leased.message.version
 
     async def _write_step(self, connection: Connection, before: Message, step: Step) -> None:
-        await self._write_events(connection, before, step)
+        await self._write_events(connection, before.notification_id, before.version, step)
         await _write_state(connection, step.message)
         if step.message.report is not None:
             # Goes on under the same lease: the report is next.
@@ -196,25 +185,26 @@ class Store:
                 before.notification_id, step.due_in,
             )  # fmt: skip
 
-    async def _write_events(self, connection: Connection, before: Message, step: Step) -> None:
+    async def _write_events(self, connection: Connection, notification_id: UUID, version: int, step: Step) -> None:
         if not step.facts:
             return
         now = await connection.fetchval("SELECT now()")
-        events = stamp(NotifierEvent, before.notification_id, before.version, step.facts, now)
+        events = stamp(NotifierEvent, notification_id, version, step.facts, now)
         await connection.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
 
     def _after_commit(self, step: Step) -> None:
-        if step.facts:
+        if any(fact.is_public for fact in step.facts):
             self._waker.wake()
             metrics.MESSAGES.labels(step.message.kind, step.message.state).inc()
 
 
 async def _insert(connection: Connection, message: Message, token: UUID | None, due_at: object) -> bool:
     done = await connection.execute(
-        "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, deadline, due_at, lease,"
-        " traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (cause_event_id, channel) DO NOTHING",
+        "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, version, created_at,"
+        " deadline, due_at, lease, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        " ON CONFLICT (cause_event_id, channel) DO NOTHING",
         message.notification_id, message.cause_event_id, message.cause_stream_id, message.kind, message.channel, message.state,
-        message.deadline, due_at, token, current_traceparent(),
+        message.version, message.created_at, message.deadline, due_at, token, current_traceparent(),
     )  # fmt: skip
     return done == "INSERT 0 1"
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from services.chassis import entrypoint
-from services.otp import roles
+from services.otp import rebuild, roles
 from services.otp.settings import OtpSettings
 
 if __name__ == "__main__":
@@ -10,4 +10,5 @@ if __name__ == "__main__":
         OtpSettings,
         Path(__file__).parent / "migrations",
         {"server": roles.server, "relay": roles.relay},
+        rebuild.rebuild,
     )

@@ -28,9 +28,9 @@ from services.chassis.postgres import open_database
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
-from tests.integration.auth.folding import assert_accounts_are_their_events
 from tests.integration.auth.suite import OTHER_PHONE, PHONE, UNKNOWN_PHONE, Auth, Suite, running
 from tests.integration.databases import Databases
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 StartSuite = Callable[..., Awaitable[Suite]]
 
@@ -109,7 +109,7 @@ def _store(database: Any) -> tuple[Any, OutboxWaker]:
 
 
 async def _assert_in_order(suite: Suite, logs: list[Any], caplog: pytest.LogCaptureFixture) -> None:
-    await assert_accounts_are_their_events(suite.sql)
+    await assert_rows_are_their_events(suite.sql, "auth", suite.keys_dir)
     secrets = suite.said | {phone.lstrip("+7") for phone in (PHONE, OTHER_PHONE, UNKNOWN_PHONE)}
     said = [str(line) for line in logs] + [record.getMessage() for record in caplog.records]
     assert not [line for line in said if "never retrieved" in line]

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.integration.auth.conftest import StartSuite
-from tests.integration.auth.folding import assert_accounts_are_their_events
 from tests.integration.auth.suite import IP, NEW_PASSWORD, PASSWORD, PHONE, UNKNOWN_PHONE, Suite, refusal
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 
 async def live_through_everything(suite: Suite) -> None:
@@ -24,7 +24,7 @@ async def live_through_everything(suite: Suite) -> None:
 @pytest.mark.row("B5")
 async def test_accounts_and_sessions_are_their_events_bit_for_bit(suite: Suite) -> None:
     await live_through_everything(suite)
-    await assert_accounts_are_their_events(suite.sql)
+    await assert_rows_are_their_events(suite.sql, "auth", suite.keys_dir)
     rows = await suite.sql.fetch("SELECT DISTINCT type FROM event")
     assert {row["type"] for row in rows} == {
         "AccountRegistered", "SessionStarted", "SessionEnded", "LoginFailed", "LoginSucceeded", "LoginRefused",
@@ -49,7 +49,7 @@ async def test_a_state_that_its_events_do_not_explain_is_found(suite: Suite, cha
         await savepoint.start()
         await suite.sql.execute(change)
         with pytest.raises(AssertionError):
-            await assert_accounts_are_their_events(suite.sql)
+            await assert_rows_are_their_events(suite.sql, "auth", suite.keys_dir)
         await savepoint.rollback()
 
 

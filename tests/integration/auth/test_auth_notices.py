@@ -1,6 +1,6 @@
 """Notices: whom to tell, once, under a lease; and no other way from an account id to a number."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -92,11 +92,26 @@ async def test_a_notice_that_was_closed_or_has_expired_is_void(suite: Suite) -> 
 
 @pytest.mark.row("M20")
 async def test_an_event_of_another_service_is_claimed_once_auth_has_met_it(suite: Suite, urls: dict[str, str]) -> None:
-    account, event = (await suite.register()).account_id, uuid6.uuid7()
+    account, event, now = (await suite.register()).account_id, uuid6.uuid7(), datetime.now(UTC)
     assert (await refusal(claim(suite, account, event))).reason == "NOTICE_NOT_YET_KNOWN"
     async with open_database(AuthSettings(postgres_url=urls["auth"])) as database:
         notices = Notices(database, None, timedelta(hours=1), timedelta(seconds=15))  # type: ignore[arg-type]
-        await notices.announce(UUID(account), event)
+        await notices.announce(UUID(account), event, now)
         await claim(suite, account, event)
-        await notices.announce(UUID(account), event)
+        await notices.announce(UUID(account), event, now)
     assert (await refusal(claim(suite, account, event, "worker-2"))).reason == "DELIVERY_CLAIMED", "announced twice is once"
+
+
+@pytest.mark.row("B5")
+async def test_a_replay_of_an_old_event_opens_no_way_to_a_number_though_its_notice_is_gone(
+    suite: Suite, urls: dict[str, str]
+) -> None:
+    account = UUID((await suite.register()).account_id)
+    now = datetime.now(UTC)
+    async with open_database(AuthSettings(postgres_url=urls["auth"])) as database:
+        notices = Notices(database, None, timedelta(hours=1), timedelta(seconds=15))  # type: ignore[arg-type]
+        await notices.announce(account, uuid4(), now - timedelta(hours=1, seconds=1))
+        assert await suite.sql.fetchval("SELECT count(*) FROM notice") == 0
+        await notices.announce(account, uuid4(), now - timedelta(minutes=59))
+    left = await suite.sql.fetchval("SELECT expires_at - clock_timestamp() FROM notice")
+    assert left <= timedelta(minutes=1), "its time has been running since it happened"

@@ -29,7 +29,7 @@ from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.lockout.turnstile import Turnstile
 from tests.integration.databases import Databases
-from tests.integration.lockout.folding import assert_subjects_are_their_events
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ async def lockout_at(url: str, pool_size: int = 20) -> AsyncIterator[Lockout]:
 async def lockout(lockout_url: str) -> AsyncIterator[Lockout]:
     async with lockout_at(lockout_url) as lockout:
         yield lockout
-        await assert_subjects_are_their_events(lockout.sql)
+        await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 ServerMaker = Callable[..., AbstractAsyncContextManager[Server]]

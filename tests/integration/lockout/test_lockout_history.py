@@ -13,7 +13,7 @@ from zasov.lockout.v1 import lockout_service_pb2 as pb
 from services.lockout import store as outcome
 from services.lockout.penalties import LimitKey
 from tests.integration.lockout.conftest import Lockout, Server, Someone
-from tests.integration.lockout.folding import assert_subjects_are_their_events
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 FAILURES = LimitKey(LIMIT_DIMENSION_FAILURES_BY_IP, "2026-03", "aa" * 16)
 CODES = LimitKey(LIMIT_DIMENSION_CODES_BY_IP, "2026-03", "aa" * 16)
@@ -50,7 +50,7 @@ async def test_whatever_happens_side_by_side_the_rows_are_the_fold_of_the_events
 
     await asyncio.gather(*(live(who) for who in people for _ in range(2)))
     assert await lockout.sql.fetchval("SELECT count(*) FROM event") > 20
-    await assert_subjects_are_their_events(lockout.sql)
+    await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 @pytest.mark.row("B5")
@@ -62,7 +62,7 @@ async def test_a_row_that_was_edited_by_hand_is_found_out(lockout: Lockout, chan
     assert before is not None
     await lockout.sql.execute(f"UPDATE subject SET {change}")
     with pytest.raises(AssertionError):
-        await assert_subjects_are_their_events(lockout.sql)
+        await assert_rows_are_their_events(lockout.sql, "lockout")
     await lockout.sql.execute("UPDATE subject SET strikes = $1, epoch = $2, version = $3, stranger = $4", *before)
 
 

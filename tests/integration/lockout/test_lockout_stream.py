@@ -15,10 +15,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import uuid6
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginSucceeded, PasswordReset
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
+from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpIssued
 
 import services.chassis
 import services.lockout
@@ -34,7 +36,7 @@ from services.lockout import topics
 from services.lockout.settings import LockoutSettings
 from tests.integration.kafka_records import reading
 from tests.integration.lockout.conftest import Lockout, Someone, lockout_at
-from tests.integration.lockout.folding import assert_subjects_are_their_events
+from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.waiting import until
 
 PARTITIONS = 4
@@ -137,7 +139,7 @@ async def looking_again(worker: Worker) -> AsyncIterator[Lockout]:
     """New connections, after PostgreSQL was killed."""
     async with lockout_at(worker.url, pool_size=5) as lockout:
         yield lockout
-        await assert_subjects_are_their_events(lockout.sql)
+        await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 def auth_event(stream_id: UUID, fact: Any, origin: Origin | None = None) -> Event:
@@ -156,12 +158,22 @@ def failed(who: Someone, attempt_id: UUID, origin: Origin | None = None) -> Even
     return auth_event(stream_id, fact, origin)
 
 
-async def publish(worker: Worker, events: Sequence[Event], topic: str = streams.AUTH_EVENTS) -> None:
+def otp_issued(origin: Origin) -> Event:
+    meta = EventMeta(event_id=str(uuid6.uuid7()), stream_id=str(uuid4()), version=1, origin=origin)
+    meta.occurred_at.FromSeconds(int(time.time()))
+    return meta.stream_id.encode(), OtpEvent(meta=meta, otp_issued=OtpIssued()).SerializeToString(), "OtpIssued"
+
+
+async def publish(
+    worker: Worker, events: Sequence[Event], topic: str = streams.AUTH_EVENTS, more: Sequence[tuple[str, bytes]] = ()
+) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=worker.bootstrap, enable_idempotence=True, acks="all")
     await producer.start()
     try:
         sent = [
-            await producer.send(worker.prefix + topic, value, key=key, headers=[("ce_type", kind.encode())] if kind else [])
+            await producer.send(
+                worker.prefix + topic, value, key=key, headers=[("ce_type", kind.encode()), *more] if kind else []
+            )
             for key, value, kind in events
         ]
         await asyncio.gather(*sent)
@@ -182,6 +194,26 @@ async def until_caught_up(worker: Worker, lockout: Lockout) -> None:
     await publish(worker, [failed(one, await lockout.open_attempt(one)) for one in others])
     for one in others:
         await until_strikes(lockout, one, 1)
+
+
+async def until_limits_caught_up(worker: Worker) -> None:
+    """The limits' app has committed all that its topic holds."""
+    group, topic = worker.prefix + topics.LIMITS_APP, worker.prefix + topics.LIMITS
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    admin, consumer = (kind(bootstrap_servers=worker.bootstrap) for kind in (AIOKafkaAdminClient, AIOKafkaConsumer))
+    await admin.start()
+    await consumer.start()
+
+    async def done() -> bool:
+        ends = await consumer.end_offsets(partitions)
+        committed = await admin.list_consumer_group_offsets(group, partitions=partitions)
+        return all(committed[one].offset >= ends[one] for one in partitions if ends[one])
+
+    try:
+        await until("the limits are counted", done)
+    finally:
+        await consumer.stop()
+        await admin.close()
 
 
 @pytest.mark.row("M3")
@@ -281,6 +313,35 @@ async def test_too_many_failures_from_one_address_trip_its_limit_once(worker: Wo
     assert LockoutEvent.FromString(rows[0]["data"]).limit_tripped.pseudonym == origin.ip_pseudonym
 
 
+@pytest.mark.row("B5")
+async def test_a_refill_of_the_topics_settles_and_strikes_but_trips_no_limit(worker: Worker, lockout: Lockout) -> None:
+    """What is published again was counted when it happened. An outcome that the stream never met is settled all the same."""
+    before = await lockout.sql.fetchval("SELECT count(*) FROM penalty")
+    origin = Origin(key_id="2026-03", ip_pseudonym=uuid4().hex, subnet_pseudonym=uuid4().hex)
+    everyone = [Someone() for _ in range(BURST)]
+    events = [failed(one, await lockout.open_attempt(one), origin) for one in everyone]
+    codes = [otp_issued(origin) for _ in range(9)]
+    await publish(worker, events)
+    await publish(worker, codes, streams.OTP_EVENTS)
+    again = [(streams.REPUBLISHED, b"true")]
+    late = Someone()
+    missed = failed(late, await lockout.open_attempt(late), origin)
+    await publish(worker, [*events, missed, *events], more=again)
+    await publish(worker, codes, streams.OTP_EVENTS, again)
+    for one in (*everyone, late):
+        await until_strikes(lockout, one, 1)
+    await until_caught_up(worker, lockout)
+    await until_limits_caught_up(worker)
+    assert await lockout.sql.fetchval("SELECT count(*) FROM penalty") == before
+    # The guard: were they counted, they would trip it.
+    await publish(worker, [failed(Someone(), uuid4(), origin)])
+
+    async def tripped() -> bool:
+        return bool(await lockout.sql.fetchval("SELECT count(*) FROM penalty") > before)
+
+    await until("the next new one is one too many", tripped)
+
+
 @pytest.mark.row("B7")
 @pytest.mark.kills
 async def test_while_postgresql_is_away_nothing_is_lost(worker: Worker) -> None:
@@ -345,7 +406,7 @@ async def test_a_stream_that_is_killed_loses_nothing_and_counts_nothing_twice(wo
     await until_caught_up(worker, lockout)
     counts = await lockout.sql.fetch("SELECT count(*) FROM event WHERE stream_id = ANY($1) GROUP BY stream_id", ids)
     assert [row["count"] for row in counts] == [1] * 150
-    await assert_subjects_are_their_events(lockout.sql)
+    await assert_rows_are_their_events(lockout.sql, "lockout")
 
 
 @pytest.mark.row("M21")

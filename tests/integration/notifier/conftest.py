@@ -34,6 +34,7 @@ from services.notifier.settings import NotifierSettings
 from services.notifier.store import Store
 from services.notifier.templates import Templates
 from tests.fakes.delivery_services import FakeDelivery, serving_deliveries
+from tests.integration.rebuilding import assert_rows_are_their_events
 
 PHONE = "+79160000001"
 MIGRATIONS = [Path(entrypoint.__file__).parent / "migrations", Path(roles.__file__).parent / "migrations"]
@@ -84,6 +85,8 @@ async def database(settings: NotifierSettings) -> AsyncIterator[Database]:
     await migrate(settings, MIGRATIONS)
     async with open_database(settings) as opened:
         yield opened
+        async with opened.connection() as connection:
+            await assert_rows_are_their_events(connection, "notifier")
 
 
 @dataclass
@@ -189,9 +192,10 @@ async def comes_to(database: Database, event: Event, state: str) -> asyncpg.Reco
 
 
 async def facts_of(database: Database, event: Event) -> list[Any]:
-    """The message's events, in order."""
+    """The message's public events, in order."""
     rows = await database.fetch(
-        "SELECT data FROM event JOIN message ON stream_id = notification_id WHERE cause_event_id = $1 ORDER BY event.version",
+        "SELECT data FROM event JOIN message ON stream_id = notification_id WHERE cause_event_id = $1 AND is_public"
+        " ORDER BY event.version",
         event.event_id,
     )
     return [payload_of(NotifierEvent.FromString(row["data"])) for row in rows]

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from zasov.events.v1 import meta_pb2 as _meta_pb2
 import builtins as _builtins
@@ -49,6 +50,7 @@ class NotifierEvent(_message.Message):
     MESSAGE_DELIVERED_FIELD_NUMBER: _builtins.int
     MESSAGE_FAILED_FIELD_NUMBER: _builtins.int
     MESSAGE_AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_ACCEPTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -61,6 +63,10 @@ class NotifierEvent(_message.Message):
     def message_failed(self) -> Global___MessageFailed: ...
     @_builtins.property
     def message_ambiguous(self) -> Global___MessageAmbiguous: ...
+    @_builtins.property
+    def message_accepted(self) -> Global___MessageAccepted:
+        """Internal: never published."""
+
     def __init__(
         self,
         *,
@@ -69,12 +75,13 @@ class NotifierEvent(_message.Message):
         message_delivered: Global___MessageDelivered | None = ...,
         message_failed: Global___MessageFailed | None = ...,
         message_ambiguous: Global___MessageAmbiguous | None = ...,
+        message_accepted: Global___MessageAccepted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous", "message_accepted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -113,6 +120,40 @@ class MessageRef(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageRef: _TypeAlias = MessageRef  # noqa: Y015
+
+@_typing.final
+class MessageAccepted(_message.Message):
+    """An event asked for it, and it waits to be sent. The first of its stream. Internal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CAUSE_STREAM_ID_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    cause_stream_id: _builtins.str
+    """Whom to claim it for at the service that issued it: a challenge or an account (UUID)."""
+    @_builtins.property
+    def message(self) -> Global___MessageRef:
+        """Which message."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """After this it is not sent any more."""
+
+    def __init__(
+        self,
+        *,
+        message: Global___MessageRef | None = ...,
+        cause_stream_id: _builtins.str = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_stream_id", b"cause_stream_id", "deadline", b"deadline", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageAccepted: _TypeAlias = MessageAccepted  # noqa: Y015
 
 @_typing.final
 class MessageSubmitted(_message.Message):
