@@ -15,6 +15,7 @@ from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import Database
+from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
 
@@ -39,12 +40,21 @@ class LiveSession:
 class Accounts:
     """Errors of the database pass through."""
 
-    def __init__(self, database: Database, waker: OutboxWaker, lookup: LookupKey, vaults: Vaults, notice_lifetime: timedelta):
+    def __init__(
+        self,
+        database: Database,
+        waker: OutboxWaker,
+        lookup: LookupKey,
+        vaults: Vaults,
+        notice_lifetime: timedelta,
+        trace: ProtocolTrace = OFF,
+    ) -> None:
         self._database = database
         self._waker = waker
         self._lookup = lookup
         self._vaults = vaults
         self._notice_lifetime = notice_lifetime
+        self._trace = trace
 
     async def resolve(self, phone: Phone) -> tuple[UUID | None, DatabaseTime]:
         """The account that the number leads to, if any; and the time."""
@@ -80,24 +90,20 @@ class Accounts:
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
         keep = next((f.payload.all_except_session_id for f in facts if isinstance(f.payload, SessionEnded)), None)
-        appended = await self._database.fetch_value(
+        await self._append(
+            events, facts,
             "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep and UUID(keep), _notices(facts, events), self._notice_lifetime, *events.arguments(),
+            keep and UUID(keep), _notices(facts, events), self._notice_lifetime,
         )  # fmt: skip
-        self._appended(appended)
 
     async def append_stranger(
         self, stranger_id: UUID, version: int, facts: Sequence[Fact], now: datetime, origin: Origin
     ) -> None:
         """Raises Conflict."""
         events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
-        self._appended(
-            await self._database.fetch_value(
-                "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version, *events.arguments()
-            )
-        )
+        await self._append(events, facts, "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version)
 
     async def reserve_identifier(self, phone: Phone, account_id: UUID) -> UUID | None:
         """Whose the number is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
@@ -139,7 +145,13 @@ class Accounts:
         )
         return None if row is None else LiveSession(account_id, session_id, row["token_hash"], row["expires_at"])
 
-    def _appended(self, appended: bool) -> None:
+    async def _append(self, events: StoredEvents, facts: Sequence[Fact], sql: str, *arguments: object) -> None:
+        with self._trace.step("append", stream=events.stream_id) as line:
+            if self._trace.on:
+                line.say(events=_traced(events, facts))
+            appended = await self._database.fetch_value(sql, *arguments, *events.arguments())
+            if not appended:
+                line.drop()
         if not appended:
             raise Conflict
         self._waker.wake()
@@ -149,3 +161,16 @@ def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
     """Ids of the events that the subscriber is told of (M20)."""
     told = PasswordChanged | PasswordReset
     return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
+
+
+def _traced(events: StoredEvents, facts: Sequence[Fact]) -> list[Said]:
+    """What the protocol knows of the events."""
+    return [
+        {
+            "type": kind,
+            "version": events.first_version + offset,
+            "attempt": getattr(fact.payload, "attempt_id", None),
+            "credential_version": getattr(fact.payload, "credential_version", None),
+        }
+        for offset, (kind, fact) in enumerate(zip(events.types, facts, strict=True))
+    ]

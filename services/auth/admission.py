@@ -12,6 +12,7 @@ from zasov.lockout.v1 import lockout_service_pb2 as pb
 from services.auth import errors
 from services.chassis.clock import boottime
 from services.chassis.errors import ServiceError
+from services.chassis.protocol_trace import OFF, ProtocolTrace
 from services.chassis.rpc_clients import call
 from services.chassis.telemetry import logger
 
@@ -88,13 +89,15 @@ class Lockout(Protocol):
 class LockoutClient:
     """Lockout over gRPC. Errors of the call pass as ServiceError."""
 
-    def __init__(self, stub: "LockoutServiceAsyncStub", timeout_s: float) -> None:
+    def __init__(self, stub: "LockoutServiceAsyncStub", timeout_s: float, trace: ProtocolTrace = OFF) -> None:
         self._stub = stub
         self._timeout_s = timeout_s
+        self._trace = trace
 
     async def admit(self, guarded: Guarded, origin: Origin) -> Admission:
         """Raises SignInBlocked, OriginLimited; ServiceError UNAVAILABLE when no place came free."""
         attempt_id, started = uuid4(), boottime()
+        self._trace.write("asked", subject=guarded.owner_id, attempt=attempt_id)
         request = pb.AdmitAttemptRequest(subject=guarded.to_proto(), origin=_keys(origin), attempt_id=str(attempt_id))
         try:
             answer: pb.AdmitAttemptResponse = await call(self._stub.AdmitAttempt, request, at_most_s=self._timeout_s)
@@ -105,6 +108,7 @@ class LockoutClient:
         match answer.WhichOneof("outcome"):
             case "admitted":
                 admitted = answer.admitted
+                self._trace.write("heard", subject=guarded.owner_id, attempt=attempt_id, epoch=admitted.epoch)
                 due = started + admitted.outcome_within_ms / 1000
                 return Admission(attempt_id, admitted.epoch, admitted.attempts_left, due)
             case "origin_limited":

@@ -21,6 +21,7 @@ from services.chassis.clock import DatabaseTime
 from services.chassis.errors import bug, unavailable
 from services.chassis.eventstore import Conflict, Fact
 from services.chassis.keyed_locks import KeyedLocks
+from services.chassis.protocol_trace import OFF, ProtocolTrace
 from services.chassis.shielded import Shielded
 from services.chassis.telemetry import logger
 
@@ -78,12 +79,15 @@ OnRight = Callable[[Loaded, Settled], Awaitable[R]]
 class Guesses:
     """Evaluates guesses. All state is elsewhere."""
 
-    def __init__(self, accounts: Accounts, lockout: Lockout, line: HashingLine, shielded: Shielded) -> None:
+    def __init__(
+        self, accounts: Accounts, lockout: Lockout, line: HashingLine, shielded: Shielded, trace: ProtocolTrace = OFF
+    ) -> None:
         self._accounts = accounts
         self._lockout = lockout
         self._line = line
         self._shielded = shielded
         self._turns = KeyedLocks()
+        self._trace = trace
 
     async def make(self, guess: Guess, place: Place, on_right: OnRight[R]) -> R:
         """What `on_right` answers. Raises ServiceError: rejected, blocked, limited, overloaded, or no outcome.
@@ -121,6 +125,13 @@ class Guesses:
         async with self._turns.hold(account_id):
             loaded = await self._reload(account_id)
             forgiven = loaded.account.open_failures
+            self._trace.write(
+                "settling",
+                subject=account_id,
+                attempt=admission.attempt_id,
+                forgiven=forgiven,
+                account_version=loaded.account.version,
+            )
             if not await self._lockout.settle_right(guess.guarded, admission.attempt_id, forgiven):
                 raise unavailable()
             return await self._until_appended(loaded, lambda current: on_right(current, Settled(admission, forgiven)))
@@ -174,6 +185,13 @@ class Guesses:
         if right is None or not admission.in_time():
             # Never evaluated; or swept up soon, or already: a late outcome could be a fourth guess (rule 5).
             raise unavailable()
+        self._trace.write(
+            "evaluated",
+            subject=guess.guarded.owner_id,
+            attempt=admission.attempt_id,
+            right=right and guess.known,
+            version=_version_of(loaded),
+        )
         return right
 
     async def _record(

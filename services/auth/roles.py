@@ -47,6 +47,7 @@ from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import AWAY, Database, open_database
+from services.chassis.protocol_trace import OFF, ProtocolTrace, open_trace
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
@@ -65,18 +66,19 @@ _HOUSEKEEPING_S = 300.0
 async def server(settings: AuthSettings, life: Lifecycle) -> None:
     """Everything that is called over gRPC. Needs PostgreSQL and lockout to sign in; Kafka may be away (B7)."""
     async with AsyncExitStack() as stack:
+        trace = stack.enter_context(open_trace(settings.protocol_trace, "auth", "server"))
         database = await stack.enter_async_context(open_database(settings))
-        accounts = _accounts(settings, database)
+        accounts = _accounts(settings, database, trace)
         lookup = LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
         pseudonyms = Pseudonyms(settings.keys_dir / "pseudonyms")
         lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
-        lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s)
+        lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, trace)
         line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
-        guesses = Guesses(accounts, lockout, line, shielded)
+        guesses = Guesses(accounts, lockout, line, shielded, trace)
         flows = Flows(
             database, Seal(read_key(settings.keys_dir / "auth-flows.key")), timedelta(seconds=settings.flow_lifetime_s)
         )
@@ -143,13 +145,14 @@ async def relay(settings: AuthSettings, life: Lifecycle) -> None:
     await outbox_relay.relay(settings, life, service="auth", topic=streams.AUTH_EVENTS, envelope="AuthEvent")
 
 
-def _accounts(settings: AuthSettings, database: Database) -> Accounts:
+def _accounts(settings: AuthSettings, database: Database, trace: ProtocolTrace = OFF) -> Accounts:
     return Accounts(
         database,
         OutboxWaker(database),
         LookupKey(read_key(settings.keys_dir / "auth-lookup.key")),
         Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
         timedelta(seconds=settings.notice_lifetime_s),
+        trace,
     )
 
 

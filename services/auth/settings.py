@@ -29,3 +29,6 @@ class AuthSettings(ChassisSettings):
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")
+    protocol_trace: str = Field(
+        default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
+    )

@@ -10,6 +10,7 @@ from services.chassis import outbox_relay, streams
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import AWAY, open_database
+from services.chassis.protocol_trace import open_trace
 from services.chassis.rpc_server import serving
 from services.chassis.telemetry import error_name, logger
 from services.lockout.penalties import PenaltyStore
@@ -25,8 +26,9 @@ SERVICE_NAMES = ("zasov.lockout.v1.LockoutService",)
 async def server(settings: LockoutSettings, life: Lifecycle) -> None:
     """Admits, settles, and sweeps what was lost: it works while Kafka doesn't."""
     async with AsyncExitStack() as stack:
+        trace = stack.enter_context(open_trace(settings.protocol_trace, "lockout", "server"))
         database = await stack.enter_async_context(open_database(settings))
-        store = LockoutStore(database, OutboxWaker(database))
+        store = LockoutStore(database, OutboxWaker(database), trace)
         turnstile = Turnstile(settings.admission_wait_s, settings.admission_poll_s)
         servicer = LockoutServicer(store, turnstile, outcome_within_ms=int(settings.sweep_age_s * 1000 / 2))
         life.keep_running(_sweep_for_ever(settings, store), "sweep")
@@ -38,9 +40,10 @@ async def server(settings: LockoutSettings, life: Lifecycle) -> None:
 async def stream(settings: LockoutSettings, life: Lifecycle) -> None:
     """The Faust worker: strikes, blocks, soft limits."""
     async with AsyncExitStack() as stack:
+        trace = stack.enter_context(open_trace(settings.protocol_trace, "lockout", "stream"))
         database = await stack.enter_async_context(open_database(settings))
         waker = OutboxWaker(database)
-        await run_stream(settings, life, LockoutStore(database, waker), PenaltyStore(waker))
+        await run_stream(settings, life, LockoutStore(database, waker, trace), PenaltyStore(waker))
 
 
 async def relay(settings: LockoutSettings, life: Lifecycle) -> None:

@@ -27,6 +27,10 @@ class LockoutSettings(ChassisSettings):
     stream_session_timeout_s: float = Field(default=10.0, gt=0, description="After this a dead stream's partitions move.")
     stream_batch: int = Field(default=200, ge=1, description="Events that the stream handles together.")
 
+    protocol_trace: str = Field(
+        default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
+    )
+
     failures_by_ip_burst: int = Field(default=30, ge=1, description="Failed sign-ins from one address at once.")
     failures_by_ip_interval_s: float = Field(default=6.0, gt=0, description="Then one in so many seconds.")
     failures_by_subnet_burst: int = Field(default=200, ge=1, description="Failed sign-ins from one /24 or /64 at once.")

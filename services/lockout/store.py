@@ -1,6 +1,7 @@
 """Lockout's PostgreSQL: every rule of the three-strike protocol is one transaction under the subject's row lock."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,9 +14,10 @@ from zasov.events.v1.lockout_event_pb2 import (
     LockoutEvent,
 )
 
-from services.chassis.eventstore import Fact, stamp
+from services.chassis.eventstore import Fact, stamp, type_of
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import Connection, Database
+from services.chassis.protocol_trace import OFF, Line, ProtocolTrace
 from services.lockout.domain import (
     STRIKES_TO_BLOCK,
     Attempt,
@@ -64,17 +66,22 @@ Decide = Callable[[Subject, Attempt], list[Fact]]
 class LockoutStore:
     """Errors of the database pass through; nothing is half done."""
 
-    def __init__(self, database: Database, waker: OutboxWaker) -> None:
+    def __init__(self, database: Database, waker: OutboxWaker, trace: ProtocolTrace = OFF) -> None:
         self._database = database
         self._waker = waker
+        self._trace = trace
 
     async def admit(self, key: SubjectKey, attempt_id: UUID, pseudonyms: Sequence[str]) -> Admission:
         """Rule 2, once, without waiting."""
-        row = await self._database.fetch_row(
-            "SELECT * FROM admit_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
-            key.subject_id, key.owner_id, key.credential, key.stranger, attempt_id, pseudonyms, _FAILURES, STRIKES_TO_BLOCK,
-        )  # fmt: skip
-        assert row is not None
+        with self._trace.step("admit", subject=key.subject_id, attempt=attempt_id) as line:
+            row = await self._database.fetch_row(
+                "SELECT *, CASE WHEN $9 THEN subject_now($1) END AS now"
+                " FROM admit_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
+                key.subject_id, key.owner_id, key.credential, key.stranger, attempt_id, pseudonyms, _FAILURES,
+                STRIKES_TO_BLOCK, self._trace.on,
+            )  # fmt: skip
+            assert row is not None
+            line.say(outcome=row["outcome"], **_now(row["now"]))
         match row["outcome"]:
             case "admitted":
                 return Admitted(row["epoch"], row["attempts_left"])
@@ -87,48 +94,75 @@ class LockoutStore:
 
     async def settle_right(self, key: SubjectKey, attempt_id: UUID, earlier: Sequence[UUID]) -> bool:
         """Rule 7. False: the attempt was swept, voided or settled before."""
-        found = await self._database.fetch_value("SELECT settle_right($1, $2, $3)", key.subject_id, attempt_id, earlier)
-        if found != "strikes":
-            return bool(found == "settled")
-        async with self._waker.transaction() as connection:
-            subject, version = await _lock(connection, key.subject_id)
-            attempt = await _remove_attempt(connection, key.subject_id, attempt_id)
-            if attempt is None or attempt.epoch != subject.epoch:
-                return False
-            await connection.execute(
-                "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = ANY($2::uuid[])", key.subject_id, earlier
+        with self._trace.step("settle_right", subject=key.subject_id, attempt=attempt_id, earlier=earlier) as line:
+            row = await self._database.fetch_row(
+                "SELECT found, CASE WHEN $4 THEN subject_now($1) END AS now FROM settle_right($1, $2, $3) AS found",
+                key.subject_id,
+                attempt_id,
+                earlier,
+                self._trace.on,
             )
-            await _append(connection, subject, version, decide_success(subject, attempt))
-        return True
+            assert row is not None
+            if row["found"] != "strikes":
+                line.say(outcome=row["found"], **_now(row["now"]))
+                return bool(row["found"] == "settled")
+            async with self._waker.transaction() as connection:
+                subject, version = await _lock(connection, key.subject_id)
+                attempt = await _remove_attempt(connection, key.subject_id, attempt_id)
+                if attempt is None or attempt.epoch != subject.epoch:
+                    line.say(outcome="refused", **await self._now(connection, key.subject_id))
+                    return False
+                await connection.execute(
+                    "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = ANY($2::uuid[])", key.subject_id, earlier
+                )
+                facts = decide_success(subject, attempt)
+                await _append(connection, subject, version, facts)
+                line.say(
+                    outcome="settled",
+                    events=[type_of(fact.payload) for fact in facts],
+                    **await self._now(connection, key.subject_id),
+                )
+            return True
 
     async def give_back(self, subject_id: UUID, attempt_id: UUID) -> bool:
         """Rule 3: never evaluated, so the place is free again. False: it was not open."""
-        done = await self._database.execute(
-            "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = $2", subject_id, attempt_id
-        )
-        return done == "DELETE 1"
+        with self._trace.step("give_back", subject=subject_id, attempt=attempt_id) as line:
+            row = await self._database.fetch_row(
+                "WITH gone AS (DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = $2 RETURNING 1)"
+                " SELECT count(*) AS gone, CASE WHEN $3 THEN subject_now($1) END AS now FROM gone",
+                subject_id,
+                attempt_id,
+                self._trace.on,
+            )
+            assert row is not None
+            line.say(outcome="gone" if row["gone"] else "nothing", **_now(row["now"]))
+            return bool(row["gone"])
 
     async def record_failure(self, subject_id: UUID, attempt_id: UUID) -> None:
         """Rule 6: the stream's settling of a wrong guess. No row to remove: nothing happens."""
-        async with self._waker.transaction() as connection:
-            await _close_as_wrong(connection, subject_id, attempt_id, decide_failure)
+        with self._trace.step("failure", subject=subject_id, attempt=attempt_id) as line:
+            async with self._waker.transaction() as connection:
+                await self._close_as_wrong(connection, subject_id, attempt_id, decide_failure, line)
 
     async def sweep(self, age: timedelta) -> int:
         """Rule 8: turns the oldest attempts older than this into strikes, up to SWEEP_BATCH. One sweeper at a time.
 
         Returns how many it found.
         """
-        async with self._waker.transaction() as connection:
-            if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('zasov lockout sweep'))"):
-                return 0
-            lost = await connection.fetch(
-                "SELECT subject_id, attempt_id FROM attempt WHERE admitted_at < clock_timestamp() - $1::interval"
-                " ORDER BY admitted_at LIMIT $2",
-                age,
-                SWEEP_BATCH,
-            )
-            for row in lost:
-                await _close_as_wrong(connection, row["subject_id"], row["attempt_id"], decide_abandoned)
+        with ExitStack() as lines:
+            async with self._waker.transaction() as connection:
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('zasov lockout sweep'))"):
+                    return 0
+                lost = await connection.fetch(
+                    "SELECT subject_id, attempt_id FROM attempt WHERE admitted_at < clock_timestamp() - $1::interval"
+                    " ORDER BY admitted_at LIMIT $2",
+                    age,
+                    SWEEP_BATCH,
+                )
+                for row in lost:
+                    subject_id, attempt_id = row["subject_id"], row["attempt_id"]
+                    line = lines.enter_context(self._trace.step("abandon", subject=subject_id, attempt=attempt_id))
+                    await self._close_as_wrong(connection, subject_id, attempt_id, decide_abandoned, line)
         return len(lost)
 
     async def raise_epoch(self, key: SubjectKey, epoch: int) -> int:
@@ -138,22 +172,23 @@ class LockoutStore:
         held: int | None = await self._database.fetch_value("SELECT epoch FROM subject WHERE subject_id = $1", key.subject_id)
         if held is not None and held >= epoch:
             return held
-        async with self._waker.transaction() as connection:
-            await connection.execute(
-                "INSERT INTO subject (subject_id, owner_id, credential, stranger) VALUES ($1, $2, $3, $4)"
-                " ON CONFLICT DO NOTHING",
-                key.subject_id,
-                key.owner_id,
-                key.credential,
-                key.stranger,
-            )
-            subject, version = await _lock(connection, key.subject_id)
-            facts = decide_epoch(subject, epoch)
-            if not facts:
-                return subject.epoch
-            await connection.execute("DELETE FROM attempt WHERE subject_id = $1", key.subject_id)
-            await _append(connection, subject, version, facts)
-            return epoch
+        with self._trace.step("raise_epoch", subject=key.subject_id, to=epoch) as line:
+            async with self._waker.transaction() as connection:
+                await connection.execute(
+                    "INSERT INTO subject (subject_id, owner_id, credential, stranger) VALUES ($1, $2, $3, $4)"
+                    " ON CONFLICT DO NOTHING",
+                    key.subject_id,
+                    key.owner_id,
+                    key.credential,
+                    key.stranger,
+                )
+                subject, version = await _lock(connection, key.subject_id)
+                facts = decide_epoch(subject, epoch)
+                if facts:
+                    await connection.execute("DELETE FROM attempt WHERE subject_id = $1", key.subject_id)
+                    await _append(connection, subject, version, facts)
+                line.say(outcome="raised" if facts else "nothing", **await self._now(connection, key.subject_id))
+            return max(subject.epoch, epoch)
 
     async def subject_of(self, attempt_id: UUID) -> UUID | None:
         """Whose attempt it is; None: it is not open any more."""
@@ -187,15 +222,27 @@ class LockoutStore:
         )
         return left
 
+    async def _close_as_wrong(
+        self, connection: Connection, subject_id: UUID, attempt_id: UUID, decide: Decide, line: Line
+    ) -> None:
+        try:
+            subject, version = await _lock(connection, subject_id)
+        except LookupError:
+            line.drop()
+            return  # never admitted here, so there is no attempt either: the store was restored, or the event is not ours
+        attempt = await _remove_attempt(connection, subject_id, attempt_id)
+        facts = [] if attempt is None else decide(subject, attempt)
+        await _append(connection, subject, version, facts)
+        line.say(
+            outcome="nothing" if attempt is None else "closed",
+            events=[type_of(fact.payload) for fact in facts],
+            **await self._now(connection, subject_id),
+        )
 
-async def _close_as_wrong(connection: Connection, subject_id: UUID, attempt_id: UUID, decide: Decide) -> None:
-    try:
-        subject, version = await _lock(connection, subject_id)
-    except LookupError:
-        return  # never admitted here, so there is no attempt either: the store was restored, or the event is not ours
-    attempt = await _remove_attempt(connection, subject_id, attempt_id)
-    if attempt is not None:
-        await _append(connection, subject, version, decide(subject, attempt))
+    async def _now(self, connection: Connection, subject_id: UUID) -> dict[str, int]:
+        if not self._trace.on:
+            return {}
+        return _now(await connection.fetchval("SELECT subject_now($1)", subject_id))
 
 
 async def _append(connection: Connection, subject: Subject, version: int, facts: list[Fact]) -> None:
@@ -227,3 +274,8 @@ async def _remove_attempt(connection: Connection, subject_id: UUID, attempt_id: 
         "DELETE FROM attempt WHERE subject_id = $1 AND attempt_id = $2 RETURNING epoch, admitted_at", subject_id, attempt_id
     )
     return None if row is None else Attempt(attempt_id, row["epoch"], row["admitted_at"])
+
+
+def _now(answer: list[int] | None) -> dict[str, int]:
+    """What `subject_now` answered, if it was asked: the place in the subject's order, and the subject there."""
+    return dict(zip(("place", "version", "epoch", "strikes", "open"), answer or (), strict=answer is not None))

@@ -25,6 +25,7 @@ from services.auth.settings import AuthSettings
 from services.chassis.keys import make_keys
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
+from services.chassis.protocol_trace import open_trace
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
@@ -90,7 +91,10 @@ async def start(
                     await start_auth(),
                     *[await asyncpg.connect((auth or {}).get("postgres_url", urls["auth"]) if name == "auth" else urls[name])
                       for name in ("auth", "lockout", "otp")],
-                    LockoutStore(*_store(await stack.enter_async_context(open_database(lockout_settings)))),
+                    LockoutStore(
+                        *_store(await stack.enter_async_context(open_database(lockout_settings))),
+                        stack.enter_context(open_trace(lockout_settings.protocol_trace, "lockout", "stream")),
+                    ),
                     OtpDeliveryStub(await stack.enter_async_context(grpc.aio.insecure_channel(addresses["otp"]))),
                     keys_dir,
                 )  # fmt: skip
