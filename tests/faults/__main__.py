@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from devstack.handsets import Handsets
 from devstack.stack import Stack
 from devstack.supervisor import ProcessDied
 from devstack.waiting import NotReady
-from tests.faults import report
+from tests.faults import others, report
 from tests.faults.calls import OK, Client, now
 from tests.faults.faults import FAULTS, INFRASTRUCTURE, Fault
 from tests.faults.invariants import violations
@@ -84,18 +85,20 @@ class Run:
         await self._load.pause()
         return [f"never quiet: {left}" for left in await until_quiet(self._stack)] + await self.check()
 
-    async def check(self) -> list[str]:
+    async def check(self, said_by_others: Sequence[str] = ()) -> list[str]:
         """What is broken and was not before."""
         history = await self._reader.read(self._client.calls)
+        history.extra += said_by_others
         every = [f"{name}: {text}" for name, text in await asyncio.to_thread(violations, history)]
         fresh = [one for one in every if one not in self._known]
         self._known |= set(fresh)
         return fresh
 
-    async def check_from_the_beginning(self) -> list[str]:
-        """All topics read again, from their first record."""
+    async def check_all(self) -> tuple[list[str], dict[str, int]]:
+        """At the end: all topics read again from their first record, and what other checkers say of the whole run."""
         self._reader.forget_kafka()
-        return await self.check()
+        said, counts = await others.all_of_them(self._stack)
+        return await self.check(said), counts
 
     async def _until_signed_in(self, when: str) -> list[str]:
         since = now()
@@ -130,9 +133,12 @@ async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
                 console.print(f"· {number + 1} {fault.name}: {told}, {line.seconds:.0f} s", style="dim", highlight=False)
                 for text in line.violations[-5:]:
                     console.print(f"  {text}", style="red", highlight=False, markup=False, soft_wrap=True)
-        lines[-1].violations += await one.check_from_the_beginning()
+        at_the_end = Line("all of them, at the end")
+        lines.append(at_the_end)
+        at_the_end.violations, modelled = await one.check_all()
     answers = Counter(f"{call.kind} {call.answer}" for call in client.calls)
     facts = {"rounds": rounds, "seed": seed, "calls": len(client.calls), "answers": dict(sorted(answers.items()))}
+    facts["checked against the model"] = modelled
     return report.write(console, lines, facts)
 
 

@@ -1,7 +1,6 @@
 """The whole stack with replicas, its load, and the moment at which all is quiet."""
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -15,6 +14,7 @@ from devstack.wiring import ROLES, SERVICES, Role, replicated
 from services.chassis.postgres import AWAY
 from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS
 from services.lockout.topics import LIMITS, LIMITS_APP, OUTCOMES_APP
+from tests.faults.others import trace_folder
 
 SWEEP_AGE_S = 5.0
 # What stands still for so long has outlived its outcomes, its leases, its transactions and its place in a Faust group.
@@ -61,9 +61,15 @@ _CHANNEL = (
 )
 
 
-def new_stack(folder: Path, settings: Mapping[str, Mapping[str, str]] | None = None) -> Stack:
+def new_stack(folder: Path) -> Stack:
+    protocol = trace_folder(folder.absolute())
+    protocol.mkdir(parents=True)
+    traced = {
+        service: _SETTINGS[service] | {f"ZASOV_{service.upper()}_PROTOCOL_TRACE": str(protocol)}
+        for service in ("auth", "lockout")
+    }
     roles = [one for role in ROLES for one in replicated(role, 2 if (role.service, role.role) in _TWICE else 1)]
-    return Stack(folder, settings_overrides={**_SETTINGS, **(settings or {})}, roles=roles, spare=[third_stream()])
+    return Stack(folder, settings_overrides={**_SETTINGS, **traced}, roles=roles, spare=[third_stream()])
 
 
 def third_stream() -> Role:
