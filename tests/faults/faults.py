@@ -10,6 +10,7 @@ from pathlib import Path
 from devstack.stack import Stack
 from tests.faults.stage import LONG_PAUSE_S, third_stream
 
+_READY_WITHIN_S = 180.0
 _SKEWED_CLOCK = Path(__file__).parent / "skewed_clock"
 INFRASTRUCTURE = frozenset({"postgres", "kafka"})
 
@@ -62,7 +63,7 @@ def _restart(stack: Stack, process: str) -> None:
     elif process == "kafka":
         stack.infra.kafka.wait_ready()
     else:
-        stack.wait_role(process)
+        stack.wait_role(process, timeout=_READY_WITHIN_S)
 
 
 def _pause(stack: Stack, process: str) -> None:
@@ -83,7 +84,7 @@ def _join(stack: Stack, process: str) -> None:
         stack.supervisor.restart(process)
     else:
         stack.start_role(third_stream())
-    stack.wait_role(process)
+    stack.wait_role(process, timeout=_READY_WITHIN_S)
 
 
 def _skewed(hours: float) -> Action:
@@ -95,12 +96,12 @@ def _skewed(hours: float) -> Action:
         path = os.pathsep.join([str(_SKEWED_CLOCK), *filter(None, [environment.get("PYTHONPATH")])])
         stack.supervisor.stop(process)
         stack.start_role(role, {"PYTHONPATH": path, "CLOCK_SKEW_S": str(hours * 3600)})
-        stack.wait_role(process)
+        stack.wait_role(process, timeout=_READY_WITHIN_S)
 
     def back(stack: Stack, process: str) -> None:
         stack.supervisor.stop(process)
         stack.start_role(next(role for role in stack.roles if role.name == process))
-        stack.wait_role(process)
+        stack.wait_role(process, timeout=_READY_WITHIN_S)
 
     return Action(f"clock {hours:+g} h", start, back, holds_s=5.0)
 
