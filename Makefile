@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench
 
 .PHONY: help install demo up down status logs test test-unit test-integration test-e2e test-faults lint fmt types protos protos-check \
-        proto-lint bench argon2-avx2 java-locks ci clean
+        proto-lint bench bench-overload bench-codes test-sprays argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -98,6 +98,15 @@ generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) -m grpc_tools.protoc -I protos -
 
 bench: install ## The benchmarks that the README quotes
 	@$(PY) -m bench
+
+bench-overload: install ## Ten times as many sign-ins as can be hashed, for a minute (M21)
+	@$(PY) -m bench.overload
+
+bench-codes: install ## What guessing at codes gains in a day: computed, and played
+	@$(PY) -m bench.codes
+
+test-sprays: install ## Tries at 10,000 numbers from one address, one subnet, 5,000 addresses: what gets through
+	@$(PY) -m bench.sprays
 
 argon2-avx2: install ## Builds Argon2 for AVX2 (needs a C compiler); the local stack and the bench then use it
 	@version=$$($(PY) -c 'import importlib.metadata as m; print(m.version("argon2-cffi-bindings"))'); rm -rf $(VENV)/argon2-avx2; \

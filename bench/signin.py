@@ -19,9 +19,9 @@ from typing import Any
 import grpc
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from bench.processes import Usage, resident_mb
+from bench.report import table
 from devstack.argon2_build import avx2_build
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
@@ -65,7 +65,7 @@ def main() -> None:
     ):
         figures = uvloop.run(_bench(stack.describe(), cores))
     write_json(BUILD / "bench.json", figures)
-    console.print(_table(figures))
+    console.print(table("Sign-in", figures))
     console.print(f"The same in {BUILD / 'bench.json'}", style="dim", highlight=False)
 
 
@@ -147,12 +147,3 @@ async def _until_published(addresses: dict[str, Any]) -> None:
 
 def _percentile(seconds: list[float], percent: int) -> float:
     return round(quantiles(seconds, n=100)[percent - 1] * 1000, 1)
-
-
-def _table(figures: dict[str, Any]) -> Table:
-    table = Table("figure", "value", title="Sign-in", title_justify="left")
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            value = "\n".join(f"{key}: {one}" for key, one in sorted(value.items(), key=lambda item: -item[1]))
-        table.add_row(name, str(value))
-    return table

@@ -40,6 +40,10 @@ class OriginLimited(Exception):
         self.error = errors.origin_limited(limited.retry_after.ToTimedelta())
 
 
+class CaptchaRequired(Exception):
+    """A penalty lies on the number's range or on the whole system, and no captcha was solved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """Whose guesses are counted together: an account's, or a stranger's guard."""
@@ -79,11 +83,11 @@ class Admission:
 class Lockout(Protocol):
     """What sign-in needs of lockout; a fake stands for it in unit tests."""
 
-    async def admit(self, guarded: Guarded, origin: Origin) -> Admission: ...
+    async def admit(self, guarded: Guarded, origin: Origin, captcha_settled: bool) -> Admission: ...
     async def give_back(self, guarded: Guarded, attempt_id: UUID) -> None: ...
     async def settle_right(self, guarded: Guarded, attempt_id: UUID, earlier: Sequence[UUID]) -> bool: ...
     async def raise_epoch(self, guarded: Guarded, epoch: int) -> None: ...
-    async def check_origin(self, origin: Origin) -> None: ...
+    async def check_origin(self, origin: Origin, captcha_settled: bool) -> int: ...
 
 
 class LockoutClient:
@@ -94,11 +98,13 @@ class LockoutClient:
         self._timeout_s = timeout_s
         self._trace = trace
 
-    async def admit(self, guarded: Guarded, origin: Origin) -> Admission:
-        """Raises SignInBlocked, OriginLimited; ServiceError UNAVAILABLE when no place came free."""
+    async def admit(self, guarded: Guarded, origin: Origin, captcha_settled: bool = False) -> Admission:
+        """Raises SignInBlocked, OriginLimited, CaptchaRequired; ServiceError UNAVAILABLE when no place came free."""
         attempt_id, started = uuid4(), boottime()
         self._trace.write("asked", subject=guarded.owner_id, attempt=attempt_id)
-        request = pb.AdmitAttemptRequest(subject=guarded.to_proto(), origin=_keys(origin), attempt_id=str(attempt_id))
+        request = pb.AdmitAttemptRequest(
+            subject=guarded.to_proto(), origin=_keys(origin), attempt_id=str(attempt_id), captcha_settled=captcha_settled
+        )
         try:
             answer: pb.AdmitAttemptResponse = await call(self._stub.AdmitAttempt, request, at_most_s=self._timeout_s)
         except ServiceError as error:
@@ -113,6 +119,8 @@ class LockoutClient:
                 return Admission(attempt_id, admitted.epoch, admitted.attempts_left, due)
             case "origin_limited":
                 raise OriginLimited(answer.origin_limited)
+            case "captcha_required":
+                raise CaptchaRequired
             case _:
                 raise SignInBlocked(answer.blocked.epoch)
 
@@ -127,11 +135,14 @@ class LockoutClient:
         request = pb.RaiseEpochRequest(subject=guarded.to_proto(), epoch=epoch)
         await call(self._stub.RaiseEpoch, request, at_most_s=self._timeout_s, beyond_deadline=True)
 
-    async def check_origin(self, origin: Origin) -> None:
-        """Raises OriginLimited."""
+    async def check_origin(self, origin: Origin, captcha_settled: bool) -> int:
+        """Digits that a code must have at least; 0: any. Raises OriginLimited, CaptchaRequired."""
         answer = await call(self._stub.CheckOrigin, pb.CheckOriginRequest(origin=_keys(origin)), at_most_s=self._timeout_s)
         if answer.HasField("limited"):
             raise OriginLimited(answer.limited)
+        if answer.HasField("captcha_required") and not captcha_settled:
+            raise CaptchaRequired
+        return int(answer.least_digits)
 
     async def _give_back_if_reachable(self, guarded: Guarded, attempt_id: UUID) -> None:
         try:
@@ -164,4 +175,8 @@ class LockoutClient:
 
 
 def _keys(origin: Origin) -> pb.OriginKeys:
-    return pb.OriginKeys(ip_pseudonym=origin.ip_pseudonym, subnet_pseudonym=origin.subnet_pseudonym)
+    return pb.OriginKeys(
+        ip_pseudonym=origin.ip_pseudonym,
+        subnet_pseudonym=origin.subnet_pseudonym,
+        range_pseudonym=origin.range_pseudonym,
+    )

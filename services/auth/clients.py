@@ -7,28 +7,32 @@ from datetime import datetime
 from zasov.auth.v1.common_pb2 import ClientContext
 from zasov.events.v1.meta_pb2 import Origin
 
+from services.auth.identifiers import Phone
 from services.chassis.errors import invalid
 from services.chassis.interceptors import remaining_s
 from services.chassis.pseudonyms import ClientAddress, Pseudonyms
 
 _LONGEST_DEVICE_ID = 128
+_LONGEST_PROOF = 2048
 # A hash that is started with less than this left would end after its caller has gone.
 _LEAST_FOR_A_HASH_S = 0.03
 
 
 @dataclass(frozen=True)
 class Client:
-    """A checked ClientContext. language: "ru", "en" or empty."""
+    """A checked ClientContext. language: "ru", "en" or empty. captcha_proof: not checked yet; may be empty."""
 
     address: ClientAddress
     device_id: str
     language: str
+    captcha_proof: str = ""
 
     def __repr__(self) -> str:
         return "Client(…)"
 
-    def origin(self, pseudonyms: Pseudonyms, now: datetime) -> Origin:
-        return pseudonyms.origin(self.address, self.device_id, now)
+    def origin(self, pseudonyms: Pseudonyms, now: datetime, phone: Phone | None = None) -> Origin:
+        """phone: what was typed, if anything was."""
+        return pseudonyms.origin(self.address, self.device_id, now, phone.range if phone else "")
 
 
 def check_client(context: ClientContext) -> Client:
@@ -41,7 +45,9 @@ def check_client(context: ClientContext) -> Client:
         raise invalid({"client.device_id": f"longer than {_LONGEST_DEVICE_ID} characters"})
     if context.language not in ("", "ru", "en"):
         raise invalid({"client.language": "must be ru or en"})
-    return Client(address, context.device_id, context.language)
+    if len(context.captcha_proof) > _LONGEST_PROOF:
+        raise invalid({"client.captcha_proof": f"longer than {_LONGEST_PROOF} characters"})
+    return Client(address, context.device_id, context.language, context.captcha_proof)
 
 
 def time_for_a_hash() -> Callable[[], bool]:

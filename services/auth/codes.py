@@ -30,9 +30,12 @@ class Codes:
         purpose: OtpPurpose.ValueType,
         send_to: tuple[Phone, str] | None,
         origin: Origin,
+        least_digits: int,
     ) -> pb.IssueResponse:
-        """send_to: phone and language; None: a decoy, which is never delivered and never right."""
-        request = pb.IssueRequest(subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin)
+        """send_to: phone and language; None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
+        request = pb.IssueRequest(
+            subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin, least_digits=least_digits
+        )
         if send_to is not None:
             phone, language = send_to
             request.destination.CopyFrom(pb.Destination(phone=phone.e164, language=language))
@@ -40,7 +43,7 @@ class Codes:
         return answer
 
     async def verify(self, flow: Flow, code: str, origin: Origin) -> None:
-        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD."""
+        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD, CODE_VOIDED."""
         request = pb.VerifyRequest(
             challenge_id=str(flow.challenge_id),
             subject_id=str(flow.subject_id),
@@ -52,5 +55,7 @@ class Codes:
         answer: pb.VerifyResponse = await call(self._stub.Verify, request, at_most_s=self._timeout_s)
         if answer.outcome == pb.VERIFY_OUTCOME_WRONG:
             raise errors.code_rejected(answer.tries_left)
+        if answer.outcome == pb.VERIFY_OUTCOME_VOIDED:
+            raise errors.code_voided()
         if answer.outcome != pb.VERIFY_OUTCOME_RIGHT:
             raise errors.code_dead()

@@ -10,11 +10,13 @@ from services.chassis.errors import ServiceError
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 SIGN_IN_BLOCKED = "SIGN_IN_BLOCKED"
 ORIGIN_LIMITED = "ORIGIN_LIMITED"
+CAPTCHA_REQUIRED = "CAPTCHA_REQUIRED"
 SESSION_INVALID = "SESSION_INVALID"
 PASSWORD_POLICY = "PASSWORD_POLICY"  # noqa: S105
 GRANT_INVALID = "GRANT_INVALID"
 CODE_REJECTED = "CODE_REJECTED"
 CODE_DEAD = "CODE_DEAD"
+CODE_VOIDED = "CODE_VOIDED"
 DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
@@ -49,6 +51,11 @@ def origin_limited(retry_after: timedelta) -> ServiceError:
     )
 
 
+def captcha_required() -> ServiceError:
+    """The same whoever it is for."""
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CAPTCHA_REQUIRED, "Solve a captcha and try again with its proof.")
+
+
 def session_invalid() -> ServiceError:
     return ServiceError(grpc.StatusCode.UNAUTHENTICATED, SESSION_INVALID, "The session is unknown, ended or expired.")
 
@@ -78,3 +85,10 @@ def code_rejected(tries_left: int) -> ServiceError:
 
 def code_dead() -> ServiceError:
     return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CODE_DEAD, "The code is no longer good; ask for another one.")
+
+
+def code_voided() -> ServiceError:
+    """B4: the caller has done nothing wrong."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, CODE_VOIDED, "Codes are longer for the time being; ask for another one."
+    )

@@ -14,7 +14,7 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Origin
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import Admission, Guarded, Lockout, OriginLimited, SignInBlocked
+from services.auth.admission import Admission, CaptchaRequired, Guarded, Lockout, OriginLimited, SignInBlocked
 from services.auth.domain import PasswordMoved, decide_failure, decide_refusal
 from services.auth.hashing import HashingLine, Place
 from services.chassis.clock import DatabaseTime
@@ -34,7 +34,8 @@ _MOST_CONFLICTS = 50
 @dataclass(frozen=True)
 class Guess:
     """account_id: None for an identifier that resolves to nothing, which then is guarded as `guard_id` and published as
-    `pseudonym`. may_start: asked when the turn has come; False once the caller's deadline has passed.
+    `pseudonym`. may_start: asked when the turn has come; False once the caller's deadline has passed. captcha_settled: one was
+    solved, or there is none to solve.
     """
 
     account_id: UUID | None
@@ -44,6 +45,7 @@ class Guess:
     origin: Origin
     time: DatabaseTime
     may_start: Callable[[], bool]
+    captcha_settled: bool = False
 
     @property
     def known(self) -> bool:
@@ -108,6 +110,9 @@ class Guesses:
         except OriginLimited as limited:
             # No event: the penalty is one, and an address that is refused must not be able to write as many as it likes.
             raise limited.error from None
+        except CaptchaRequired:
+            # No event either: what is turned away here may come in masses.
+            raise errors.captcha_required() from None
         try:
             right = await self._evaluate(guess, admission, loaded)
         except BaseException:
@@ -140,7 +145,7 @@ class Guesses:
         """Rules 2 and 4: an admission whose epoch is the version of the password that was read with the hash."""
         for _ in range(3):
             try:
-                admission = await self._lockout.admit(guess.guarded, guess.origin)
+                admission = await self._lockout.admit(guess.guarded, guess.origin, guess.captcha_settled)
             except SignInBlocked as blocked:
                 await self._lift_if_the_password_is_newer(guess, blocked)
                 continue

@@ -57,7 +57,7 @@ class Place:
 
 
 class HashingLine:
-    """One thread a core; `places` requests at most, `per_subject` of them for one subscriber."""
+    """One thread a core; `places` requests at most, `per_subject` of them and half of what others leave for one subscriber."""
 
     def __init__(self, hasher: PasswordHasher, threads: int, places: int, per_subject: int) -> None:
         self._hasher = hasher
@@ -80,7 +80,11 @@ class HashingLine:
         return Place(self)
 
     def count_subject(self, subject: UUID) -> None:
-        if self._by_subject[subject] >= self._per_subject:
+        """Of one's own reserved place. Half of what the others leave is one's share: so a few can never fill the line."""
+        held = self._by_subject[subject]
+        others = self._taken - 1 - held
+        share = max(1, (self._places - others) // 2)
+        if held >= min(self._per_subject, share):
             raise overloaded(self._until_free())
         self._by_subject[subject] += 1
 

@@ -19,6 +19,11 @@ class Phone:
 
     e164: str
 
+    @property
+    def range(self) -> str:
+        """What it shares with the ten thousand numbers that differ in their last four digits."""
+        return self.e164[:-4]
+
     def __repr__(self) -> str:
         return "Phone(…)"
 

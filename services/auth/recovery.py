@@ -13,7 +13,8 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import Lockout, OriginLimited
+from services.auth.admission import CaptchaRequired, Lockout, OriginLimited
+from services.auth.captcha import Captcha
 from services.auth.clients import Client
 from services.auth.codes import Codes
 from services.auth.domain import Account, NewSession, decide_registration, decide_reset
@@ -47,18 +48,21 @@ class Recovery:
     session_lifetime: timedelta
     default_language: str
     shielded: Shielded
+    captcha: Captcha
 
     async def start(self, phone: Phone, client: Client) -> CodeSent:
-        """Has a code sent, or seems to. Raises ServiceError ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT."""
+        """Has a code sent, or seems to. Raises ServiceError ORIGIN_LIMITED, CAPTCHA_REQUIRED, COOL_DOWN,
+        CODE_BUDGET_SPENT.
+        """
         account_id, time = await self.accounts.resolve(phone)
-        origin = client.origin(self.pseudonyms, time.now())
-        await self._check_origin(origin)
+        origin = client.origin(self.pseudonyms, time.now(), phone)
+        least_digits = await self._check_origin(origin, client)
         # Looks as much up for somebody unknown.
         loaded = await self.accounts.load(account_id or UUID(int=0))
         language = self._language(loaded, client)
         flow_id, subject_id = uuid4(), account_id or self.lookup.guard_of(phone)
         send_to = (phone, language) if account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
-        issued = await self.codes.issue(flow_id, subject_id, self.purpose, send_to, origin)
+        issued = await self.codes.issue(flow_id, subject_id, self.purpose, send_to, origin, least_digits)
         flow = Flow(
             flow_id=flow_id,
             purpose=self.purpose,
@@ -77,10 +81,10 @@ class Recovery:
         """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         _, time = await self.accounts.resolve(flow.phone)
-        origin = client.origin(self.pseudonyms, time.now())
-        await self._check_origin(origin)
+        origin = client.origin(self.pseudonyms, time.now(), flow.phone)
+        least_digits = await self._check_origin(origin, client)
         send_to = (flow.phone, flow.language) if flow.account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
-        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin)
+        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin, least_digits)
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
         return _code_sent(next_grant, issued)
 
@@ -88,7 +92,7 @@ class Recovery:
         """The grant for the password, and its expiry. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         _, time = await self.accounts.resolve(flow.phone)
-        await self.codes.verify(flow, code, client.origin(self.pseudonyms, time.now()))
+        await self.codes.verify(flow, code, client.origin(self.pseudonyms, time.now(), flow.phone))
         return await self.flows.advance(flow, grant, Step.CODE_CONFIRMED)
 
     async def choose_password(self, grant: str, password: str, client: Client) -> Begun:
@@ -105,7 +109,7 @@ class Recovery:
     async def _set_password(self, flow: Flow, grant: str, hashed: str, client: Client) -> Begun:
         """Whatever may have to be tried again comes before the grant is used up; what follows goes on though nobody waits."""
         account_id, time = await self.accounts.resolve(flow.phone)
-        origin = client.origin(self.pseudonyms, time.now())
+        origin = client.origin(self.pseudonyms, time.now(), flow.phone)
         registers = account_id is None and self.purpose == OTP_PURPOSE_REGISTRATION
         if registers:
             new_id = uuid4()
@@ -150,11 +154,14 @@ class Recovery:
             await tell_new_version(self.lockout, account_id, account.credential_version + 1)
             return account_id, session, token
 
-    async def _check_origin(self, origin: Origin) -> None:
+    async def _check_origin(self, origin: Origin, client: Client) -> int:
+        """Digits that a code must have at least; 0: any."""
         try:
-            await self.lockout.check_origin(origin)
+            return await self.lockout.check_origin(origin, await self.captcha.settles(client.captcha_proof))
         except OriginLimited as limited:
             raise limited.error from None
+        except CaptchaRequired:
+            raise errors.captcha_required() from None
 
     def _language(self, loaded: Loaded | None, client: Client) -> str:
         """The account's, or the caller's, or the operator's."""

@@ -24,6 +24,7 @@ from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
+from services.auth.captcha import captcha_of
 from services.auth.codes import Codes
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
@@ -79,12 +80,11 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
         guesses = Guesses(accounts, lockout, line, shielded, trace)
+        captcha = captcha_of(settings.captcha_fixed_proof)
         flows = Flows(
             database, Seal(read_key(settings.keys_dir / "auth-flows.key")), timedelta(seconds=settings.flow_lifetime_s)
         )
-        sign_in = SignIn(
-            accounts, guesses, lockout, line, lookup, pseudonyms, session_lifetime=timedelta(days=settings.session_days)
-        )
+        sign_in = SignIn(accounts, guesses, lockout, line, lookup, pseudonyms, timedelta(days=settings.session_days), captcha)
         recovery = Recovery(
             purpose=OTP_PURPOSE_RECOVERY,
             accounts=accounts,
@@ -97,6 +97,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             session_lifetime=timedelta(days=settings.session_days),
             default_language=settings.default_language,
             shielded=shielded,
+            captcha=captcha,
         )
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         notices = _notices(settings, database, accounts)

@@ -28,6 +28,9 @@ class AuthSettings(ChassisSettings):
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
+    captcha_fixed_proof: str = Field(
+        default="", description="Local stacks only: this text passes for a solved captcha. Empty: nobody is asked for one."
+    )
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")
     protocol_trace: str = Field(
         default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."

@@ -8,6 +8,7 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from services.auth import errors
 from services.auth.accounts import Accounts, LiveSession, Loaded
 from services.auth.admission import Guarded, Lockout
+from services.auth.captcha import Captcha
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import NewSession, decide_change, decide_success
 from services.auth.guesses import Guess, Guesses, Settled
@@ -32,6 +33,7 @@ class SignIn:
         lookup: LookupKey,
         pseudonyms: Pseudonyms,
         session_lifetime: timedelta,
+        captcha: Captcha,
     ) -> None:
         self._accounts = accounts
         self._guesses = guesses
@@ -40,6 +42,7 @@ class SignIn:
         self._lookup = lookup
         self._pseudonyms = pseudonyms
         self._session_lifetime = session_lifetime
+        self._captcha = captcha
 
     async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[UUID, NewSession, str]:
         """The account, its new session and the session's token. Raises ServiceError as SignInService documents."""
@@ -51,9 +54,10 @@ class SignIn:
                 guard_id=self._lookup.guard_of(phone),
                 pseudonym=self._pseudonyms.identifier(phone.e164, now),
                 password=password,
-                origin=client.origin(self._pseudonyms, now),
+                origin=client.origin(self._pseudonyms, now, phone),
                 time=time,
                 may_start=time_for_a_hash(),
+                captcha_settled=await self._captcha.settles(client.captcha_proof),
             )
             rehashed: list[bytes] = []
 
@@ -92,6 +96,7 @@ class SignIn:
                 origin=client.origin(self._pseudonyms, now),
                 time=loaded.time,
                 may_start=time_for_a_hash(),
+                captcha_settled=await self._captcha.settles(client.captcha_proof),
             )
             hashed: list[str] = []
 

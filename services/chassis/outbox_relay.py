@@ -113,7 +113,8 @@ async def _relay_while_connected(
             await republishing.look()
             published = await _publish_batch(connection, publisher, republishing)
             republished = await republishing.publish_batch()
-            if not published and not republished:
+            # What was committed after the rows were read has sent its own wake-up: a second look would find nothing.
+            if published < _BATCH and not republished:
                 await _or_after(_FALLBACK_POLL_S, woken.wait)
     finally:
         await producer.stop()

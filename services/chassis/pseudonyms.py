@@ -50,14 +50,15 @@ class Pseudonyms:
         self._folder = folder
         self._keys: dict[str, bytes] = {}
 
-    def origin(self, address: ClientAddress, device_id: str, now: datetime) -> Origin:
-        """What an event may say about where a request came from. Raises NoKeyForMonth."""
+    def origin(self, address: ClientAddress, device_id: str, now: datetime, number_range: str = "") -> Origin:
+        """What an event may say about where a request came from, and at which numbers. Raises NoKeyForMonth."""
         key_id, key = self._key_of(now)
         return Origin(
             key_id=key_id,
             ip_pseudonym=_mac(key, "ip", address.ip).hex(),
             subnet_pseudonym=_mac(key, "subnet", address.subnet).hex(),
             device_pseudonym=_mac(key, "device", device_id).hex() if device_id else "",
+            range_pseudonym=_mac(key, "range", number_range).hex() if number_range else "",
         )
 
     def identifier(self, identifier: str, now: datetime) -> UUID:

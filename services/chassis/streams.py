@@ -70,6 +70,8 @@ async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, v
 
 
 _COMMIT_INTERVAL_S = 0.5
+# How long the others wait for a partition whose handler fails, once.
+_PATIENCE_S = 1.0
 
 
 class Poison(Exception):
@@ -122,23 +124,48 @@ class Consumer:
         try:
             if not life.was_ready:
                 life.ready()
-            uncommitted: dict[TopicPartition, int] = {}
-            commit_at = time.monotonic()
+            await self._consume(consumer)
+        finally:
+            await consumer.stop()
+
+    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+        """Partitions side by side, the records of one in order; one whose handler keeps failing holds up no other."""
+        busy: dict[TopicPartition, asyncio.Task[int]] = {}
+        uncommitted: dict[TopicPartition, int] = {}
+        commit_at = time.monotonic()
+        try:
             while True:
-                batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(timeout_ms=1000, max_records=200)
-                # Partitions side by side, the records of one in order.
-                await asyncio.gather(*(self._handle_all(records) for records in batches.values()))
-                uncommitted |= {partition: records[-1].offset + 1 for partition, records in batches.items()}
+                await self._hand_out(consumer, busy)
+                for partition in [partition for partition, work in busy.items() if work.done()]:
+                    uncommitted[partition] = busy.pop(partition).result()
                 # Each commit is a write of Kafka's own; what is read twice for want of one has no second effect.
                 if uncommitted and time.monotonic() >= commit_at:
                     await self._commit(consumer, uncommitted)
                     uncommitted, commit_at = {}, time.monotonic() + _COMMIT_INTERVAL_S
         finally:
-            await consumer.stop()
+            for work in busy.values():
+                work.cancel()
+            await asyncio.gather(*busy.values(), return_exceptions=True)
 
-    async def _handle_all(self, records: list[ConsumerRecord]) -> None:
+    async def _hand_out(self, consumer: AIOKafkaConsumer, busy: dict[TopicPartition, "asyncio.Task[int]"]) -> None:
+        """Adds work for what has come in partitions that are not busy, and gives it some time to be done."""
+        idle = consumer.assignment() - busy.keys()
+        if busy and not idle:
+            await asyncio.wait(busy.values(), timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            return
+        batches: dict[TopicPartition, list[ConsumerRecord]] = await consumer.getmany(
+            *idle, timeout_ms=int(_PATIENCE_S * 1000), max_records=200
+        )
+        new = {partition: asyncio.create_task(self._handle_all(records)) for partition, records in batches.items()}
+        busy |= new
+        if new:
+            await asyncio.wait(new.values(), timeout=_PATIENCE_S)
+
+    async def _handle_all(self, records: list[ConsumerRecord]) -> int:
+        """The offset to go on from."""
         for record in records:
             await self._handle(record)
+        return int(records[-1].offset) + 1
 
     async def _handle(self, record: ConsumerRecord) -> None:
         topic = record.topic.removeprefix(self.settings.topic_prefix)

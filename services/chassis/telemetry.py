@@ -25,7 +25,7 @@ ALLOWED_LOG_FIELDS = frozenset(
         "event", "level", "timestamp", "logger", "service", "role", "trace_id",
         "method", "code", "reason", "duration_ms", "error", "where", "attempt", "address", "topic", "partition", "offset",
         "count", "database", "migration", "group", "state", "kind", "outcome", "status", "stream_id", "version", "event_id",
-        "seconds", "key", "parts",
+        "seconds", "key", "parts", "digits",
     }
 )  # fmt: skip
 

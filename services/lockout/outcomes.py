@@ -17,20 +17,21 @@ from zasov.events.v1.auth_event_pb2 import (
     PasswordChanged,
     PasswordReset,
 )
-from zasov.events.v1.lockout_event_pb2 import (
-    LIMIT_DIMENSION_CODES_BY_IP,
-    LIMIT_DIMENSION_CODES_BY_SUBNET,
-    LIMIT_DIMENSION_FAILURES_BY_IP,
-    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
-    LimitDimension,
-)
+from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import OtpEvent
 
 from services.chassis.eventstore import payload_of
 from services.chassis.streams import Poison
 from services.lockout.domain import SubjectKey
-from services.lockout.penalties import LimitKey
+from services.lockout.penalties import (
+    ASKING_CODES,
+    ASKING_FAILURES,
+    REFUSING_CODES,
+    REFUSING_FAILURES,
+    WHOLE_SYSTEM,
+    LimitKey,
+)
 from services.lockout.store import LockoutStore
 
 # Told by the record's header, so that what is of no interest is never parsed.
@@ -41,8 +42,9 @@ OTP_KINDS = frozenset({"OtpIssued", "DecoyIssued"})
 
 # Fewer than the pool has connections.
 _SIDE_BY_SIDE = 6
-_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
-_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
+# By address, subnet, number range and system, as `_keys` gives them.
+_FAILURES = (*REFUSING_FAILURES, *ASKING_FAILURES)
+_CODES = (*REFUSING_CODES, *ASKING_CODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +152,15 @@ def _check(meta: EventMeta) -> UUID:
     return UUID(meta.stream_id)
 
 
-def _keys(meta: EventMeta, dimensions: tuple[LimitDimension.ValueType, LimitDimension.ValueType]) -> list[Counted]:
+def _keys(meta: EventMeta, dimensions: Sequence[LimitDimension.ValueType]) -> list[Counted]:
     if not meta.HasField("origin"):
         return []
-    by_ip, by_subnet = dimensions
+    by_ip, by_subnet, by_range, by_system = dimensions
     origin, at = meta.origin, meta.occurred_at.ToDatetime(tzinfo=UTC).timestamp()
-    return [
-        Counted(LimitKey(by_ip, origin.key_id, origin.ip_pseudonym), at),
-        Counted(LimitKey(by_subnet, origin.key_id, origin.subnet_pseudonym), at),
+    keys = [
+        LimitKey(by_ip, origin.key_id, origin.ip_pseudonym),
+        LimitKey(by_subnet, origin.key_id, origin.subnet_pseudonym),
+        LimitKey(by_range, origin.key_id, origin.range_pseudonym),
+        LimitKey(by_system, "", WHOLE_SYSTEM),
     ]
+    return [Counted(key, at) for key in keys if key.pseudonym or key.dimension == by_system]

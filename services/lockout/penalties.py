@@ -4,17 +4,42 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from zasov.events.v1.lockout_event_pb2 import LimitDimension, LimitTripped, LockoutEvent
+from zasov.events.v1.lockout_event_pb2 import (
+    LIMIT_DIMENSION_CODES_BY_IP,
+    LIMIT_DIMENSION_CODES_BY_RANGE,
+    LIMIT_DIMENSION_CODES_BY_SUBNET,
+    LIMIT_DIMENSION_CODES_BY_SYSTEM,
+    LIMIT_DIMENSION_FAILURES_BY_IP,
+    LIMIT_DIMENSION_FAILURES_BY_RANGE,
+    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
+    LIMIT_DIMENSION_FAILURES_BY_SYSTEM,
+    LimitDimension,
+    LimitTripped,
+    LockoutEvent,
+)
 
 from services.chassis.eventstore import Fact, stamp
 from services.chassis.outbox_relay import OutboxWaker
+
+_MOST_RECENT = 10_000
+_LOOK_AGAIN_S = 1.0
+
+# The pseudonym of the whole system, of which there is one.
+WHOLE_SYSTEM = ""
+
+# An address or a subnet under a penalty is refused. A range or the whole system never is, else one botnet would switch
+# everybody off: it is asked for a captcha, and gets longer codes.
+REFUSING_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
+REFUSING_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
+ASKING_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_RANGE, LIMIT_DIMENSION_FAILURES_BY_SYSTEM)
+ASKING_CODES = (LIMIT_DIMENSION_CODES_BY_RANGE, LIMIT_DIMENSION_CODES_BY_SYSTEM)
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "zasov lockout limit")
 
 
 @dataclass(frozen=True, slots=True)
 class LimitKey:
-    """What is counted, and whose: an address's or subnet's pseudonym under the monthly key of that name."""
+    """What is counted, and whose: a pseudonym under the monthly key of that name. Both are empty for the whole system."""
 
     dimension: LimitDimension.ValueType
     key_id: str
@@ -72,3 +97,19 @@ class PenaltyStore:
                 key.key_id,
             )
         return True
+
+
+class RecentPenalties:
+    """What this process need not impose again: where a penalty asks and doesn't refuse, all of a spray comes after it."""
+
+    def __init__(self) -> None:
+        self._until: dict[LimitKey, float] = {}
+
+    def covers(self, key: LimitKey, at: float) -> bool:
+        return at < self._until.get(key, 0.0)
+
+    def note(self, key: LimitKey, at: float, until: float, imposed: bool) -> None:
+        """Seconds since the epoch. imposed: now, until then; otherwise it was by somebody else, and may end sooner."""
+        if len(self._until) >= _MOST_RECENT:
+            self._until = {key: end for key, end in self._until.items() if at < end}
+        self._until[key] = until if imposed else at + _LOOK_AGAIN_S

@@ -30,7 +30,12 @@ async def server(settings: LockoutSettings, life: Lifecycle) -> None:
         database = await stack.enter_async_context(open_database(settings))
         store = LockoutStore(database, OutboxWaker(database), trace)
         turnstile = Turnstile(settings.admission_wait_s, settings.admission_poll_s)
-        servicer = LockoutServicer(store, turnstile, outcome_within_ms=int(settings.sweep_age_s * 1000 / 2))
+        servicer = LockoutServicer(
+            store,
+            turnstile,
+            outcome_within_ms=int(settings.sweep_age_s * 1000 / 2),
+            stream_away_after=timedelta(seconds=settings.stream_away_after_s),
+        )
         life.keep_running(_sweep_for_ever(settings, store), "sweep")
         add = [lambda grpc_server: add_LockoutServiceServicer_to_server(servicer, grpc_server)]
         async with serving(settings, life, add, SERVICE_NAMES):

@@ -16,16 +16,26 @@ from services.chassis.errors import invalid
 from services.chassis.interceptors import Context, remaining_s
 from services.lockout import store
 from services.lockout.domain import SubjectKey
+from services.lockout.penalties import WHOLE_SYSTEM
 from services.lockout.turnstile import Turnstile
+
+_LONGER_DIGITS = 6
 
 
 class LockoutServicer(LockoutServiceServicer):
-    """outcome_within_ms: see the proto; half the sweep's age."""
+    """outcome_within_ms: see the proto; half the sweep's age. stream_away_after: since the stream's last beat."""
 
-    def __init__(self, lockout: store.LockoutStore, turnstile: Turnstile, outcome_within_ms: int) -> None:
+    def __init__(
+        self,
+        lockout: store.LockoutStore,
+        turnstile: Turnstile,
+        outcome_within_ms: int,
+        stream_away_after: timedelta = timedelta(seconds=30),
+    ) -> None:
         self._lockout = lockout
         self._turnstile = turnstile
         self._outcome_within_ms = outcome_within_ms
+        self._stream_away_after = stream_away_after
 
     async def AdmitAttempt(self, request: pb.AdmitAttemptRequest, context: Context) -> pb.AdmitAttemptResponse:
         key = _subject(request.subject)
@@ -33,7 +43,8 @@ class LockoutServicer(LockoutServiceServicer):
         pseudonyms = _pseudonyms(request.origin)
 
         async def admit() -> store.Admission:
-            return await self._heard_of(key.subject_id, attempt_id, self._lockout.admit(key, attempt_id, pseudonyms))
+            admission = self._lockout.admit(key, attempt_id, pseudonyms, request.captcha_settled)
+            return await self._heard_of(key.subject_id, attempt_id, admission)
 
         outcome = await self._turnstile.admit(key.subject_id, admit, remaining_s(at_most=60))
         match outcome:
@@ -47,6 +58,8 @@ class LockoutServicer(LockoutServiceServicer):
                 return pb.AdmitAttemptResponse(blocked=pb.Blocked(blocked_at=since, epoch=epoch))
             case store.Limited(retry_after):
                 return pb.AdmitAttemptResponse(origin_limited=_limited(retry_after))
+            case store.CaptchaRequired():
+                return pb.AdmitAttemptResponse(captcha_required=pb.CaptchaRequired())
             case _:
                 raise AssertionError("the turnstile answers Full to nobody")
 
@@ -80,8 +93,14 @@ class LockoutServicer(LockoutServiceServicer):
         return response
 
     async def CheckOrigin(self, request: pb.CheckOriginRequest, context: Context) -> pb.CheckOriginResponse:
-        penalty = await self._lockout.code_penalty(_pseudonyms(request.origin))
-        return pb.CheckOriginResponse(limited=None if penalty is None else _limited(penalty))
+        standing = await self._lockout.code_standing(_pseudonyms(request.origin), self._stream_away_after)
+        # While nobody keeps the soft limits, codes are as long as under one.
+        longer = standing.longer or not standing.stream_there
+        return pb.CheckOriginResponse(
+            limited=None if standing.limited is None else _limited(standing.limited),
+            captcha_required=pb.CaptchaRequired() if standing.asks_captcha else None,
+            least_digits=_LONGER_DIGITS if longer else 0,
+        )
 
     async def _heard_of(
         self, subject_id: UUID, attempt_id: UUID, admit: Coroutine[Any, Any, store.Admission]
@@ -111,7 +130,8 @@ def _uuid(field: str, text: str) -> UUID:
 
 
 def _pseudonyms(origin: pb.OriginKeys) -> list[str]:
-    return [one for one in (origin.ip_pseudonym, origin.subnet_pseudonym) if one]
+    given = [one for one in (origin.ip_pseudonym, origin.subnet_pseudonym, origin.range_pseudonym) if one]
+    return [*given, WHOLE_SYSTEM]
 
 
 def _limited(retry_after: timedelta) -> pb.OriginLimited:

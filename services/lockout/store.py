@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from zasov.events.v1.lockout_event_pb2 import (
-    LIMIT_DIMENSION_CODES_BY_IP,
-    LIMIT_DIMENSION_CODES_BY_SUBNET,
-    LIMIT_DIMENSION_FAILURES_BY_IP,
-    LIMIT_DIMENSION_FAILURES_BY_SUBNET,
-    LockoutEvent,
-)
+from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 
 from services.chassis.eventstore import Fact, stamp, type_of
 from services.chassis.outbox_relay import OutboxWaker
@@ -29,10 +23,7 @@ from services.lockout.domain import (
     decide_success,
     fold,
 )
-
-_FAILURES = (LIMIT_DIMENSION_FAILURES_BY_IP, LIMIT_DIMENSION_FAILURES_BY_SUBNET)
-_CODES = (LIMIT_DIMENSION_CODES_BY_IP, LIMIT_DIMENSION_CODES_BY_SUBNET)
-
+from services.lockout.penalties import ASKING_CODES, ASKING_FAILURES, REFUSING_CODES, REFUSING_FAILURES
 
 SWEEP_BATCH = 100
 
@@ -55,11 +46,30 @@ class Limited:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptchaRequired:
+    """A penalty lies on the number's range or on the whole system."""
+
+
+@dataclass(frozen=True, slots=True)
 class Full:
     """All places are taken by attempts whose outcome is not known yet."""
 
 
-Admission = Admitted | Blocked | Limited | Full
+Admission = Admitted | Blocked | Limited | CaptchaRequired | Full
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the soft limits say of a code that is asked for. limited: for how long it is refused; None: it is not.
+    asks_captcha, longer: for the sake of the number's range or the whole system. stream_there: whether they are kept at all.
+    """
+
+    limited: timedelta | None
+    asks_captcha: bool
+    longer: bool
+    stream_there: bool
+
+
 Decide = Callable[[Subject, Attempt], list[Fact]]
 
 
@@ -71,14 +81,16 @@ class LockoutStore:
         self._waker = waker
         self._trace = trace
 
-    async def admit(self, key: SubjectKey, attempt_id: UUID, pseudonyms: Sequence[str]) -> Admission:
+    async def admit(
+        self, key: SubjectKey, attempt_id: UUID, pseudonyms: Sequence[str], captcha_settled: bool = False
+    ) -> Admission:
         """Rule 2, once, without waiting."""
         with self._trace.step("admit", subject=key.subject_id, attempt=attempt_id) as line:
             row = await self._database.fetch_row(
-                "SELECT *, CASE WHEN $9 THEN subject_now($1) END AS now"
-                " FROM admit_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
-                key.subject_id, key.owner_id, key.credential, key.stranger, attempt_id, pseudonyms, _FAILURES,
-                STRIKES_TO_BLOCK, self._trace.on,
+                "SELECT *, CASE WHEN $11 THEN subject_now($1) END AS now"
+                " FROM admit_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                key.subject_id, key.owner_id, key.credential, key.stranger, attempt_id, pseudonyms, REFUSING_FAILURES,
+                ASKING_FAILURES, captcha_settled, STRIKES_TO_BLOCK, self._trace.on,
             )  # fmt: skip
             assert row is not None
             line.say(outcome=row["outcome"], **_now(row["now"]))
@@ -89,6 +101,8 @@ class LockoutStore:
                 return Blocked(row["blocked_at"], row["epoch"])
             case "limited":
                 return Limited(row["retry_after"])
+            case "captcha":
+                return CaptchaRequired()
             case _:
                 return Full()
 
@@ -212,15 +226,34 @@ class LockoutStore:
             return Subject(key), 0
         return Subject(key, row["epoch"], row["strikes"], row["blocked_at"]), row["open_attempts"]
 
-    async def code_penalty(self, pseudonyms: Sequence[str]) -> timedelta | None:
-        """How long this origin may still cause no message; None: it may."""
-        left: timedelta | None = await self._database.fetch_value(
-            "SELECT max(until) - clock_timestamp() FROM penalty"
-            " WHERE pseudonym = ANY($1::text[]) AND dimension = ANY($2::smallint[]) AND until > clock_timestamp()",
-            pseudonyms,
-            _CODES,
+    async def now(self) -> datetime:
+        """The database's time."""
+        now: datetime = await self._database.fetch_value("SELECT clock_timestamp()")
+        return now
+
+    async def beat(self, at: datetime) -> None:
+        """The stream has handled what it sent itself at that time, by the database's clock."""
+        await self._database.execute(
+            "INSERT INTO stream_beat AS b (at) VALUES ($1)"
+            " ON CONFLICT (only_one) DO UPDATE SET at = greatest(b.at, excluded.at)",
+            at,
         )
-        return left
+
+    async def code_standing(self, pseudonyms: Sequence[str], stream_away_after: timedelta) -> Standing:
+        row = await self._database.fetch_row(
+            "SELECT max(until) FILTER (WHERE dimension = ANY($2::smallint[])) - clock_timestamp() AS limited,"
+            " coalesce(bool_or(dimension = ANY($3::smallint[])), false) AS asks_captcha,"
+            " coalesce(bool_or(dimension = ANY($4::smallint[])), false) AS longer,"
+            " EXISTS (SELECT FROM stream_beat WHERE at > clock_timestamp() - $5::interval) AS stream_there"
+            " FROM penalty WHERE pseudonym = ANY($1::text[]) AND until > clock_timestamp()",
+            pseudonyms,
+            REFUSING_CODES,
+            ASKING_CODES,
+            ASKING_CODES + ASKING_FAILURES,
+            stream_away_after,
+        )
+        assert row is not None
+        return Standing(*row)
 
     async def _close_as_wrong(
         self, connection: Connection, subject_id: UUID, attempt_id: UUID, decide: Decide, line: Line

@@ -25,7 +25,7 @@ from services.lockout.batches import in_batches
 from services.lockout.faust_apps import new_app, raw_topic
 from services.lockout.limits import register
 from services.lockout.outcomes import Counted
-from services.lockout.penalties import LimitKey, PenaltyStore
+from services.lockout.penalties import LimitKey, PenaltyStore, RecentPenalties
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 
@@ -40,17 +40,44 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
     with tempfile.TemporaryDirectory(prefix="zasov-stream-") as folder:
         # An app whose start has failed cannot be started again.
         await streams.until_kafka_is_there(settings)
-        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder)]
+        heard = asyncio.Event()
+
+        async def hear(at: datetime) -> None:
+            await store.beat(at)
+            heard.set()
+
+        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder, hear)]
         await asyncio.gather(*(app.start() for app in apps))
-        life.ready()
+        beats = asyncio.create_task(_beat_for_ever(settings, raw_topic(apps[0], settings, topics.LIMITS), store))
+        ready = asyncio.create_task(_ready_when(heard, life))
         stop = asyncio.create_task(life.stopping())
         ended = [asyncio.create_task(app.wait_until_stopped()) for app in apps]
-        await asyncio.wait([stop, *ended], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stop, beats, *ended], return_when=asyncio.FIRST_COMPLETED)
+        beats.cancel()
+        ready.cancel()
         if not stop.done():
             stop.cancel()
             raise RuntimeError("a Faust app stopped by itself")
         await asyncio.gather(*(app.stop() for app in apps))
         await asyncio.gather(*ended)
+
+
+async def _ready_when(heard: asyncio.Event, life: Lifecycle) -> None:
+    """Once what the stream sent itself has come back: partitions are assigned, and the table is recovered."""
+    await heard.wait()
+    life.ready()
+
+
+async def _beat_for_ever(settings: LockoutSettings, limits: Any, store: LockoutStore) -> None:
+    """Goes all the way that the limits go, so that it stops when they do."""
+
+    async def beat() -> None:
+        now = await store.now()
+        await (await limits.send(key=topics.BEAT, value=_AT.pack(now.timestamp())))
+
+    while True:
+        await _until_done("beat", beat)
+        await asyncio.sleep(settings.stream_beat_s)
 
 
 def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) -> "faust.App":
@@ -82,19 +109,29 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
     return app
 
 
-def limits_app(settings: LockoutSettings, penalties: PenaltyStore, folder: str) -> "faust.App":
-    """Keeps one TAT a key, and imposes penalties."""
+def limits_app(
+    settings: LockoutSettings, penalties: PenaltyStore, folder: str, hear: Callable[[datetime], Awaitable[None]]
+) -> "faust.App":
+    """Keeps one TAT a key, and imposes penalties. hear: told of each beat that came through."""
     app = new_app(settings, topics.LIMITS_APP, folder)
     limits, dead_letters = raw_topic(app, settings, topics.LIMITS), raw_topic(app, settings, topics.DEAD_LETTERS)
     # By types and not by a Schema: a table takes no heed of a schema's serializers, and could not read its changelog again.
     table = app.Table(topics.TABLE, default=float, key_type=bytes, value_type=float, partitions=settings.stream_partitions)
-    rules = settings.limits()
+    rules, recent = settings.limits(), RecentPenalties()
+
+    async def impose(key: LimitKey, at: float, until: datetime) -> None:
+        recent.note(key, at, until.timestamp(), imposed=await penalties.impose(key, until))
 
     @app.agent(limits, name="limits")
     async def keep_limits(stream: Any) -> None:
         async for event in stream.events():
             try:
-                key, (at,) = LimitKey.from_text(event.key.decode()), _AT.unpack(event.value)
+                (at,) = _AT.unpack(event.value)
+                if event.key == topics.BEAT:
+                    beat_at = datetime.fromtimestamp(at, UTC)
+                    await _until_done("beat", lambda: hear(beat_at))  # noqa: B023
+                    continue
+                key = LimitKey.from_text(event.key.decode())
                 rule = rules[key.dimension]
                 until = datetime.fromtimestamp(at, UTC) + timedelta(seconds=rule.penalty_s)
             except (ValueError, KeyError, AttributeError, TypeError, OverflowError, struct.error):
@@ -102,8 +139,8 @@ def limits_app(settings: LockoutSettings, penalties: PenaltyStore, folder: str) 
                 continue
             tat, tripped = register(table[event.key], at, rule)
             table[event.key] = tat
-            if tripped:
-                await _until_done("penalties", lambda: penalties.impose(key, until))  # noqa: B023
+            if tripped and not recent.covers(key, at):
+                await _until_done("penalties", lambda: impose(key, at, until))  # noqa: B023
 
     return app
 

@@ -6,6 +6,8 @@ LIMITS_APP = "zasov.lockout.limits"
 
 # Outcomes re-keyed by what a soft limit counts; key: LimitKey as text, value: seconds since the epoch, 8 bytes, big-endian.
 LIMITS = "zasov.lockout.limits.v1"
+# The key of the stream's beats among them; the value is the same, by the database's clock.
+BEAT = b"beat"
 # Records that could not be read, as they came.
 DEAD_LETTERS = "zasov.lockout.deadletters.v1"
 TABLE = "tat"

@@ -17,7 +17,9 @@ from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.sealing import Seal
+from services.chassis.telemetry import logger
 from services.otp import domain, errors
+from services.otp.brake import Spray
 from services.otp.codes import CodeKey, impossible_mac, new_code, new_tag
 from services.otp.deliveries import Destination, Parcel, decoy_destination
 from services.otp.domain import Challenge, CheckMade, GiveWay, IssuedSecret, Lapse, Purpose, Refused, Rules, State
@@ -51,6 +53,7 @@ class Outcome(Enum):
     RIGHT = auto()
     WRONG = auto()
     DEAD = auto()
+    VOIDED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,19 @@ class Challenges:
         self._decoy_sent_after = decoy_sent_after
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    async def issue(self, binding: Binding, destination: Destination | None, origin: Origin | None) -> Issued:
+    async def issue(
+        self, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int = 0
+    ) -> Issued:
         """No destination: a decoy. Raises ServiceError COOL_DOWN or CODE_BUDGET_SPENT, with the refusal committed."""
         for _ in range(_ATTEMPTS):
             try:
                 # The transaction ends, and keeps what it wrote, before a refusal is raised.
                 async with self._store.issuing(binding.subject_id) as issuing:
-                    result = await self._issue(issuing, binding, destination, origin)
+                    result, spray = await self._issue(issuing, binding, destination, origin, least_digits)
             except Conflict:
                 continue
             self._waker.wake()
+            await self._brake(spray)
             if isinstance(result, Refused):
                 is_cool_down = result.reason == OtpRefused.REASON_COOL_DOWN
                 raise errors.cool_down(result.retry_in) if is_cool_down else errors.code_budget_spent(result.retry_in)
@@ -96,17 +102,17 @@ class Challenges:
         raise unavailable()
 
     async def _issue(
-        self, issuing: Issuing, binding: Binding, destination: Destination | None, origin: Origin | None
-    ) -> Issued | Refused:
+        self, issuing: Issuing, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int
+    ) -> tuple[Issued | Refused, Spray]:
         budget = await issuing.lock()
-        now, older = await issuing.open_of_flow(binding.flow_id)
+        now, spray, older = await issuing.open_of_flow(binding.flow_id)
         is_public = destination is not None
-        verdict = domain.admit(budget, binding.purpose, self._rules, now)
+        verdict = domain.admit(budget, binding.purpose, self._rules, now, max(least_digits, spray.least_digits))
         if isinstance(verdict, Refused):
             refusal = Fact(OtpRefused(reason=verdict.reason, purpose=binding.purpose), is_public=is_public)
             # A stream of its own: the subject's id must not be an event's (rule 4), and there is no challenge.
             await issuing.insert(stamp(OtpEvent, uuid4(), 0, [refusal], now, origin))
-            return verdict
+            return verdict, spray
         if older is not None:
             facts = domain.decide(older.challenge, GiveWay(), now)
             await issuing.append(*_change(older, facts, now, origin))
@@ -126,7 +132,8 @@ class Challenges:
         if not is_public:
             # The limits on an origin count what was asked for: otherwise they would tell who is known.
             await issuing.insert(stamp(OtpEvent, uuid4(), 0, [Fact(DecoyIssued(purpose=binding.purpose))], now, origin))
-        return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down)
+        await issuing.count(now)
+        return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down), spray
 
     async def verify(self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None) -> Checked:
         """At most `tries` checks of a challenge are ever made, whatever the parallelism; one of them at most is RIGHT."""
@@ -138,12 +145,15 @@ class Challenges:
         )
         if begun is None:
             return Checked(Outcome.DEAD, 0)
+        if begun.voided:
+            await self._brake(begun.spray)
+            return Checked(Outcome.VOIDED, 0)
         # From here on the check counts.
-        counted_at, row = begun
+        row = begun.row
         right = self._key.is_right(challenge_id, code, row.challenge.code_mac)
-        settled = await self._settle(row, right, DatabaseTime.just_read(counted_at), origin)
+        settled = await self._settle(row, right, DatabaseTime.just_read(begun.counted_at), origin)
         if right:
-            await self._store.give_back(binding.subject_id, counted_at)
+            await self._store.give_back(binding.subject_id, begun.counted_at)
         if right and settled is not None:
             return Checked(Outcome.RIGHT, 0)
         if right or settled is None:
@@ -168,6 +178,12 @@ class Challenges:
             self._wake_for(events)
             return challenge
         raise unavailable()
+
+    async def _brake(self, spray: Spray) -> None:
+        """Holds and tells what the counts have decided already."""
+        if spray.trips and await self._store.trip(spray.counted) is not None:
+            logger().warning("codes are longer for all", digits=spray.counted)
+            self._waker.wake()
 
     async def cancel(self, challenge_id: UUID, subject_id: UUID) -> None:
         """Idempotent; somebody else's challenge is left alone."""

@@ -209,8 +209,8 @@ class Refused:
     retry_in: timedelta
 
 
-def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime) -> Admitted | Refused:
-    """Whether the subject may have a code now, and how long it is.
+def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime, least_digits: int = 0) -> Admitted | Refused:
+    """Whether the subject may have a code now, and how long it is: at least `least_digits`, for reasons beyond the subject.
 
     A spent budget is said before a cool-down: its wait is the longer one, and who came back after the cool-down would be
     refused again.
@@ -225,7 +225,7 @@ def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime) -> Admi
     last = max((at for at, what in budget.issued if what == purpose), default=None)
     if last is not None and now < last + rules.cool_down:
         return Refused(OtpRefused.REASON_COOL_DOWN, last + rules.cool_down - now)
-    return Admitted(rules.digits_after(len(budget.wrong_at)))
+    return Admitted(max(least_digits, rules.digits_after(len(budget.wrong_at))))
 
 
 def _until_below(times: tuple[datetime, ...], limit: int, now: datetime) -> timedelta:

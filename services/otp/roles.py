@@ -21,7 +21,7 @@ from services.otp.store import Store
 
 async def server(settings: OtpSettings, life: Lifecycle) -> None:
     async with open_database(settings) as database:
-        store = Store(database)
+        store = Store(database, settings.brake())
         waker = OutboxWaker(database)
         seal = Seal(read_key(settings.keys_dir / "otp-delivery.key"))
         code_key = CodeKey(read_key(settings.keys_dir / "otp-codes.key"))

@@ -30,6 +30,7 @@ _OUTCOMES = {
     Outcome.RIGHT: otp_pb.VERIFY_OUTCOME_RIGHT,
     Outcome.WRONG: otp_pb.VERIFY_OUTCOME_WRONG,
     Outcome.DEAD: otp_pb.VERIFY_OUTCOME_DEAD,
+    Outcome.VOIDED: otp_pb.VERIFY_OUTCOME_VOIDED,
 }
 _STATES = {
     State.OPEN: otp_pb.CHALLENGE_STATE_OPEN,
@@ -49,8 +50,9 @@ class OtpServicer(OtpServiceServicer):
         binding = fields.binding(request)
         destination = fields.destination(request)
         origin = fields.origin(request)
+        fields.require("least_digits", request.least_digits in (0, *codes.LENGTHS), "must be 4, 6, 8 or unset")
         fields.check()
-        issued = await self._challenges.issue(binding, destination, origin)
+        issued = await self._challenges.issue(binding, destination, origin, request.least_digits)
         return otp_pb.IssueResponse(
             challenge_id=str(issued.challenge_id),
             expires_at=_timestamp(issued.expires_at),
@@ -164,7 +166,7 @@ class _Fields:
             return None
         origin = request.origin
         self.require("origin.key_id", _is_empty_or(_MONTH, origin.key_id), "must be YYYY-MM")
-        for name in ("ip_pseudonym", "subnet_pseudonym", "device_pseudonym"):
+        for name in ("ip_pseudonym", "subnet_pseudonym", "device_pseudonym", "range_pseudonym"):
             self.require(f"origin.{name}", _is_empty_or(_PSEUDONYM, getattr(origin, name)), "must be 32 hexadecimal digits")
         return origin
 

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import ChassisSettings
+from services.otp.brake import BrakeRules
 from services.otp.domain import Rules
 
 
@@ -37,6 +38,22 @@ class OtpSettings(ChassisSettings):
     issues_per_day: int = Field(
         default=20, ge=1, le=1000, description="Codes that one subject may be sent within 24 hours, whoever asks for them."
     )
+    spray_longer_after_wrong: int = Field(
+        default=1_000, ge=1, description="Wrong checks of all subjects within 24 hours after which codes have 6 digits."
+    )
+    spray_longest_after_wrong: int = Field(
+        default=100_000, ge=1, description="Wrong checks of all subjects within 24 hours after which codes have 8 digits."
+    )
+    spray_issued_window_s: float = Field(default=600.0, ge=1, description="Seconds within which codes issued are counted.")
+    spray_longer_after_issued: int = Field(
+        default=5_000, ge=1, description="Codes issued to all subjects within that window after which they have 6 digits."
+    )
+    spray_longest_after_issued: int = Field(
+        default=50_000, ge=1, description="Codes issued to all subjects within that window after which they have 8 digits."
+    )
+    spray_hold_s: float = Field(
+        default=3600.0, gt=0, description="Seconds that codes stay longer for all once they are; no less than code_lifetime_s."
+    )
     lease_s: float = Field(default=15.0, gt=0, le=300, description="Seconds that a claim keeps other workers from a delivery.")
     sweep_interval_s: float = Field(default=1.0, gt=0, description="Seconds between two looks for expired codes.")
     sweep_batch: int = Field(default=200, ge=1, le=5000, description="Expired codes that one transaction of the sweep takes.")
@@ -56,7 +73,22 @@ class OtpSettings(ChassisSettings):
     def _longer_before_longest_before_refused(self) -> Self:
         if not self.longer_after_wrong <= self.longest_after_wrong <= self.refuse_after_wrong:
             raise ValueError("longer_after_wrong <= longest_after_wrong <= refuse_after_wrong must hold")
+        for counted in ("wrong", "issued"):
+            longer, longest = f"spray_longer_after_{counted}", f"spray_longest_after_{counted}"
+            if getattr(self, longer) > getattr(self, longest):
+                raise ValueError(f"{longer} <= {longest} must hold")
+        # Else a code that was made void would come back to life.
+        if self.spray_hold_s < self.code_lifetime_s:
+            raise ValueError("spray_hold_s must be at least code_lifetime_s")
         return self
+
+    def brake(self) -> BrakeRules:
+        return BrakeRules(
+            wrong_from=(self.spray_longer_after_wrong, self.spray_longest_after_wrong),
+            issued_window=timedelta(seconds=self.spray_issued_window_s),
+            issued_from=(self.spray_longer_after_issued, self.spray_longest_after_issued),
+            hold=timedelta(seconds=self.spray_hold_s),
+        )
 
     def rules(self) -> Rules:
         return Rules(

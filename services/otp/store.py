@@ -8,9 +8,11 @@ from typing import cast
 from uuid import UUID
 
 from asyncpg import Record
+from zasov.events.v1.otp_event_pb2 import OtpEvent
 
-from services.chassis.eventstore import Conflict, StoredEvents
+from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.postgres import Connection, Database
+from services.otp.brake import BrakeRules, Spray, brake_stream, lengthened
 from services.otp.codes import LENGTHS
 from services.otp.domain import BUDGET_WINDOW, Budget, Challenge, Purpose, State
 
@@ -32,6 +34,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A check that was counted and may be made; voided: it was not, and may not. counted_at names it at `give_back`."""
+
+    row: Row
+    counted_at: datetime
+    voided: bool
+    spray: Spray
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """outcome: void, claimed (retry_in), given (all but retry_in)."""
 
@@ -45,9 +57,10 @@ class Claim:
 class Issuing:
     """One transaction under a subject's lock."""
 
-    def __init__(self, connection: Connection, subject_id: UUID) -> None:
+    def __init__(self, connection: Connection, subject_id: UUID, brake: BrakeRules) -> None:
         self._connection = connection
         self._subject_id = subject_id
+        self._brake = brake
 
     async def lock(self) -> Budget:
         """The first statement: whoever waits here sees what the one before has committed."""
@@ -61,16 +74,21 @@ class Issuing:
         purposes = (cast(Purpose, number) for number in row["issued_for"])
         return Budget(tuple(row["wrong_at"]), tuple(zip(row["issued_at"], purposes, strict=True)))
 
-    async def open_of_flow(self, flow_id: UUID) -> tuple[datetime, Row | None]:
-        """The database's time, read under the lock, and the flow's open challenge."""
+    async def open_of_flow(self, flow_id: UUID) -> tuple[datetime, Spray, Row | None]:
+        """The database's time, read under the lock, the brake, and the flow's open challenge."""
         row = await self._connection.fetchrow(
-            f"SELECT clock_timestamp() AS now, {_CHALLENGE} FROM (SELECT) AS one"  # noqa: S608
+            f"SELECT clock_timestamp() AS now, counted, held, {_CHALLENGE} FROM spray_digits($3, $4, $5, $6)"  # noqa: S608
             " LEFT JOIN challenge c ON c.subject_id = $1 AND c.flow_id = $2 AND c.state = 'open'",
             self._subject_id,
             flow_id,
+            BUDGET_WINDOW,
+            self._brake.wrong_from,
+            self._brake.issued_window,
+            self._brake.issued_from,
         )
         assert row is not None
-        return row["now"], _row_of(row) if row["id"] is not None else None
+        spray = Spray(row["counted"], row["held"])
+        return row["now"], spray, _row_of(row) if row["id"] is not None else None
 
     async def append(self, challenge: Challenge, events: StoredEvents) -> None:
         """Raises Conflict."""
@@ -96,40 +114,73 @@ class Issuing:
             *events.arguments(),
         )
 
+    async def count(self, issued_at: datetime) -> None:
+        """The last statement: from here to the commit others may wait."""
+        await self._connection.execute(
+            "SELECT count_spray(2::smallint, $1, $2, $3, 1)", self._subject_id, issued_at, self._brake.issued_window
+        )
+
     async def insert(self, events: StoredEvents) -> None:
         """Events of a stream that nobody else writes to."""
         await self._connection.execute(f"SELECT {_INSERT_ONLY}", *events.arguments())
 
 
 class Store:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, brake: BrakeRules) -> None:
         self._database = database
+        self._brake = brake
 
     @asynccontextmanager
     async def issuing(self, subject_id: UUID) -> AsyncIterator[Issuing]:
         async with self._database.transaction() as connection:
-            yield Issuing(connection, subject_id)
+            yield Issuing(connection, subject_id, self._brake)
 
     async def begin_check(
         self, challenge_id: UUID, subject_id: UUID, flow_id: UUID, purpose: Purpose, limits: dict[int, int]
-    ) -> tuple[datetime, Row] | None:
-        """Counts and commits; only then the check may be made. None: it must not. The time names the check at `give_back`."""
+    ) -> Begun | None:
+        """Counts and commits; only then the check may be made. None: it must not, for there is nothing to check."""
         row = await self._database.fetch_row(
-            "SELECT * FROM begin_check($1, $2, $3, $4, $5, $6)",
+            "SELECT * FROM begin_check($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             challenge_id,
             subject_id,
             flow_id,
             purpose,
             BUDGET_WINDOW,
             [limits.get(length) for length in LENGTHS],
+            self._brake.wrong_from,
+            self._brake.issued_window,
+            self._brake.issued_from,
         )
-        return (row["now"], _row_of(row)) if row else None
+        if row is None:
+            return None
+        return Begun(_row_of(row), row["now"], row["outcome"] == "voided", Spray(row["counted"], row["held"]))
 
     async def give_back(self, subject_id: UUID, counted_at: datetime) -> None:
         """A right check was no wrong one."""
-        await self._database.execute(
-            "UPDATE subject_budget SET wrong_at = array_remove(wrong_at, $2) WHERE subject_id = $1", subject_id, counted_at
-        )
+        await self._database.execute("SELECT give_back_check($1, $2, $3)", subject_id, counted_at, BUDGET_WINDOW)
+
+    async def trip(self, digits: int) -> datetime | None:
+        """Holds codes at so many digits for a while, with its event. Returns until when; None: they are held there already."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO brake (digits, until, version) VALUES ($1, '-infinity', 0) ON CONFLICT DO NOTHING", digits
+            )
+            row = await connection.fetchrow(
+                "SELECT version, until > clock_timestamp() AS in_force, clock_timestamp() AS now FROM brake"
+                " WHERE digits = $1 FOR UPDATE",
+                digits,
+            )
+            assert row is not None
+            if row["in_force"]:
+                return None
+            until: datetime = row["now"] + self._brake.hold
+            fact = Fact(lengthened(digits, until))
+            events = stamp(OtpEvent, brake_stream(digits), row["version"], [fact], row["now"])
+            await connection.execute(f"SELECT {_INSERT_ONLY}", *events.arguments())
+            await connection.execute(
+                "UPDATE brake SET until = $2, version = $3 WHERE digits = $1", digits, until, events.last_version
+            )
+        return until
 
     async def load(self, challenge_id: UUID) -> tuple[datetime, Row] | None:
         """With the database's time."""
@@ -165,6 +216,15 @@ class Store:
             event_id,
             sent,
         )
+
+
+async def forget_sprays(connection: Connection, issued_window: timedelta) -> None:
+    """Removes counts that are out of every window."""
+    await connection.execute(
+        "DELETE FROM spray_count WHERE bucket < clock_timestamp() - 2 * CASE kind WHEN 1 THEN $1::interval ELSE $2 END",
+        BUDGET_WINDOW,
+        issued_window,
+    )
 
 
 async def lock_lapsed(connection: Connection, at_most: int) -> tuple[datetime, list[Row]]:

@@ -28,6 +28,7 @@ async def sweep_for_ever(settings: OtpSettings, waker: OutboxWaker) -> None:
                 if ended:
                     waker.wake()
                 if ended < settings.sweep_batch:
+                    await store.forget_sprays(connection, settings.brake().issued_window)
                     await asyncio.sleep(settings.sweep_interval_s)
         except AWAY as error:
             logger().warning("sweep starts anew", error=error_name(error))

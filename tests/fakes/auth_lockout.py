@@ -40,7 +40,7 @@ class FakeLockout:
         gone = {*self.given_back, *(attempt for attempt, _ in self.settled)}
         return {admission.attempt_id for admission in self.admissions} - gone
 
-    async def admit(self, guarded: Guarded, origin: Origin) -> Admission:
+    async def admit(self, guarded: Guarded, origin: Origin, captcha_settled: bool = False) -> Admission:
         self.steps.append("admit")
         self.guarded.append(guarded)
         if self.refuse is not None:
@@ -70,7 +70,8 @@ class FakeLockout:
         if not self.deaf:
             self.epoch = max(self.epoch, epoch)
 
-    async def check_origin(self, origin: Origin) -> None:
+    async def check_origin(self, origin: Origin, captcha_settled: bool = False) -> int:
         self.steps.append("check_origin")
         if self.refuse is not None:
             raise self.refuse
+        return 0

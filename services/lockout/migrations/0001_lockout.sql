@@ -34,11 +34,12 @@ CREATE TABLE penalty (
     PRIMARY KEY (pseudonym, dimension)
 );
 
--- Rule 2 of the protocol. Several statements in one call: a single one would count the open attempts by a snapshot taken
+-- Rule 2 of the protocol. p_pseudonyms: of which a penalty of p_dimensions refuses, and one of p_asking asks for a captcha; before
+-- anything is locked or made, so that a refusal is cheap. Several statements in one call: a single one would count the open attempts by a snapshot taken
 -- before it waited for the lock.
 CREATE FUNCTION admit_attempt(
     p_subject uuid, p_owner uuid, p_credential smallint, p_stranger boolean, p_attempt uuid,
-    p_pseudonyms text[], p_dimensions smallint[], p_limit integer
+    p_pseudonyms text[], p_dimensions smallint[], p_asking smallint[], p_captcha_settled boolean, p_limit integer
 ) RETURNS TABLE (outcome text, epoch bigint, attempts_left integer, blocked_at timestamptz, retry_after interval)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -46,18 +47,23 @@ DECLARE
     s       subject;
     taken   integer;
     penalty interval;
+    asks    boolean;
 BEGIN
+    SELECT max(p.until) FILTER (WHERE p.dimension = ANY (p_dimensions)) - clock_timestamp(), bool_or(p.dimension = ANY (p_asking))
+    INTO penalty, asks FROM penalty p WHERE p.pseudonym = ANY (p_pseudonyms) AND p.until > clock_timestamp();
+    IF penalty IS NOT NULL THEN
+        RETURN QUERY SELECT 'limited', 0::bigint, 0, NULL::timestamptz, penalty;
+        RETURN;
+    END IF;
+    IF asks AND NOT p_captcha_settled THEN
+        RETURN QUERY SELECT 'captcha', 0::bigint, 0, NULL::timestamptz, NULL::interval;
+        RETURN;
+    END IF;
     SELECT * INTO s FROM subject WHERE subject_id = p_subject FOR UPDATE;
     IF NOT FOUND THEN
         INSERT INTO subject (subject_id, owner_id, credential, stranger)
         VALUES (p_subject, p_owner, p_credential, p_stranger) ON CONFLICT DO NOTHING;
         SELECT * INTO s FROM subject WHERE subject_id = p_subject FOR UPDATE;
-    END IF;
-    SELECT max(p.until) - clock_timestamp() INTO penalty FROM penalty p
-    WHERE p.pseudonym = ANY (p_pseudonyms) AND p.dimension = ANY (p_dimensions) AND p.until > clock_timestamp();
-    IF penalty IS NOT NULL THEN
-        RETURN QUERY SELECT 'limited', s.epoch, 0, NULL::timestamptz, penalty;
-        RETURN;
     END IF;
     IF s.blocked_at IS NOT NULL THEN
         RETURN QUERY SELECT 'blocked', s.epoch, 0, s.blocked_at, NULL::interval;

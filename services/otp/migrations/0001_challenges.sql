@@ -104,12 +104,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- Counts a check, against the challenge and against its subject, before it is made. No row: it must not be made.
+-- Counts a check, against the challenge, its subject and the whole system, before it is made. Only 'made' may be made; 'voided':
+-- it is open, and shorter than codes must be by now; no row: used, expired, out of tries, or bound to something else.
 -- Called outside a transaction, so that the count is committed when it returns, whatever becomes of the caller.
 -- p_wrong_limits: for 4, 6 and 8 digits, the subject's wrong checks from which such a code is no longer checked; null: none.
+-- The last three: as spray_digits takes them. counted, held: what it gave.
 CREATE FUNCTION begin_check(
-    p_id uuid, p_subject uuid, p_flow uuid, p_purpose smallint, p_window interval, p_wrong_limits int[]
+    p_id uuid, p_subject uuid, p_flow uuid, p_purpose smallint, p_window interval, p_wrong_limits int[],
+    p_spray_wrong_from int[], p_spray_issued_window interval, p_spray_issued_from int[]
 ) RETURNS TABLE (
+    outcome text, counted smallint, held smallint,
     now timestamptz, id uuid, version bigint, subject_id uuid, flow_id uuid, purpose smallint, digits smallint,
     max_tries smallint, is_decoy boolean, code_mac bytea, issued_at timestamptz, expires_at timestamptz, state text,
     failures smallint, tries smallint
@@ -118,6 +122,8 @@ CREATE FUNCTION begin_check(
 DECLARE
     v_wrong timestamptz[];
     v_now   timestamptz;
+    v_spray record;
+    v_least smallint;
 BEGIN
     SELECT b.wrong_at INTO v_wrong FROM subject_budget b WHERE b.subject_id = p_subject FOR UPDATE;
     IF NOT FOUND THEN
@@ -127,17 +133,34 @@ BEGIN
     v_now := greatest(clock_timestamp(), v_wrong[cardinality(v_wrong)] + interval '1 microsecond');
     v_wrong := ARRAY(SELECT t FROM unnest(v_wrong) AS t WHERE t > v_now - p_window ORDER BY t);
 
+    SELECT * INTO v_spray FROM spray_digits(p_window, p_spray_wrong_from, p_spray_issued_window, p_spray_issued_from);
+    v_least := greatest(v_spray.counted, v_spray.held, CASE
+        WHEN cardinality(v_wrong) >= p_wrong_limits[2] THEN 8
+        WHEN cardinality(v_wrong) >= p_wrong_limits[1] THEN 6
+        ELSE 0
+    END);
+
     RETURN QUERY
     UPDATE challenge c SET tries = c.tries + 1
     WHERE c.id = p_id AND c.tries < c.max_tries AND c.state = 'open' AND c.expires_at > clock_timestamp()
       AND c.subject_id = p_subject AND c.flow_id = p_flow AND c.purpose = p_purpose
-      AND cardinality(v_wrong) < coalesce(p_wrong_limits[c.digits / 2 - 1], 2147483647)
-    RETURNING v_now, c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits, c.max_tries, c.is_decoy, c.code_mac,
-              c.issued_at, c.expires_at, c.state, c.failures, c.tries;
+      AND c.digits >= v_least
+    RETURNING 'made', v_spray.counted, v_spray.held, v_now, c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits,
+              c.max_tries, c.is_decoy, c.code_mac, c.issued_at, c.expires_at, c.state, c.failures, c.tries;
 
     IF FOUND THEN
         UPDATE subject_budget SET wrong_at = v_wrong || v_now WHERE subject_id = p_subject;
+        PERFORM count_spray(1::smallint, p_subject, v_now, p_window, 1);
+        RETURN;
     END IF;
+
+    RETURN QUERY
+    SELECT 'voided', v_spray.counted, v_spray.held, v_now, c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits,
+           c.max_tries, c.is_decoy, c.code_mac, c.issued_at, c.expires_at, c.state, c.failures, c.tries
+    FROM challenge c
+    WHERE c.id = p_id AND c.tries < c.max_tries AND c.state = 'open' AND c.expires_at > clock_timestamp()
+      AND c.subject_id = p_subject AND c.flow_id = p_flow AND c.purpose = p_purpose
+      AND c.digits < v_least;
 END $$;
 
 -- outcome: void, claimed (by another; retry_in), given.

@@ -99,6 +99,8 @@ async def start(
                     keys_dir,
                 )  # fmt: skip
                 stack.push_async_callback(suite.close)
+                # The stream is played, and so is its beat.
+                await suite.lockout_sql.execute("INSERT INTO stream_beat (at) VALUES (now() + interval '1 hour')")
                 suites.append(suite)
                 return suite
 

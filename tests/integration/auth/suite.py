@@ -123,8 +123,8 @@ class FlowCalls:
     async def start(self, phone: str = PHONE, **context: str) -> CodeSent:
         return (await self._call(f"Start{self._kind}", phone=phone, client=client(**context))).code
 
-    async def send_again(self, grant: str) -> CodeSent:
-        return (await self._call(f"Send{self._kind}CodeAgain", grant=grant, client=client())).code
+    async def send_again(self, grant: str, **context: str) -> CodeSent:
+        return (await self._call(f"Send{self._kind}CodeAgain", grant=grant, client=client(**context))).code
 
     async def confirm(self, grant: str, code: str) -> str:
         confirmed = (await self._call(f"Confirm{self._kind}", grant=grant, code=code, client=client())).confirmed

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +59,14 @@ class Day:
 
 
 @pytest.fixture
-async def day(start: StartSuite, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[Day]:
+async def day(start: StartSuite, urls: dict[str, str], tmp_path: Path) -> Day:
     traced = {"protocol_trace": str(tmp_path / "traces")}
     suite = await start(auth=traced, lockout={**traced, "admission_wait_s": 0.5})
     await a_busy_day(suite)
     await suite.play_stream()
     rows = await suite.sql.fetch("SELECT account_id FROM account")
     subjects = [str(row["account_id"]) for row in rows]
-    yield Day(tmp_path / "traces", {name: urls[name] for name in ("auth", "lockout")}, subjects)
+    return Day(tmp_path / "traces", {name: urls[name] for name in ("auth", "lockout")}, subjects)
 
 
 Doctor = Callable[[list[Line]], None]
@@ -164,7 +164,7 @@ async def test_a_busy_day_is_a_behaviour_of_the_model_and_doctored_it_is_not(day
         doctor(told)
         write(tmp_path / "doctored", told)
         doctored[name] = doctor.__name__
-    healthy, told = under_another_name(lines, subject)
+    _, told = under_another_name(lines, subject)
     write(tmp_path / "doctored", told)
     rejected = {one.partition(":")[0] for one in (await validate(tmp_path / "doctored")).violations}
     assert {doctored.get(one, one) for one in rejected} == {doctor.__name__ for doctor in DOCTORS}

@@ -84,6 +84,9 @@ class Tape:
     async def has(self, count: int) -> bool:
         return len(self.done) >= count
 
+    async def saw(self, value: bytes) -> bool:
+        return value in self.done
+
 
 @asynccontextmanager
 async def consuming(settings: ChassisSettings, tape: Tape) -> AsyncIterator[None]:
@@ -96,27 +99,61 @@ async def consuming(settings: ChassisSettings, tape: Tape) -> AsyncIterator[None
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_handler_that_keeps_failing_holds_up_no_other_partition(kafka_bootstrap: str, topic_prefix: str) -> None:
+    settings = ChassisSettings(postgres_url="x", kafka_bootstrap=kafka_bootstrap, topic_prefix=topic_prefix)
+    await create_topics(kafka_bootstrap, (Topic(topic_prefix + TOPIC, 2),))
+    tape = Tape()
+    tape.failures[b"stuck"] = 10**9
+    async with producing(kafka_bootstrap) as producer, consuming(settings, tape):
+
+        async def put(partition: int, value: bytes) -> None:
+            headers = [("ce_type", b"Known")]
+            await producer.send_and_wait(topic_prefix + TOPIC, value, partition=partition, headers=headers)
+
+        for value in (b"stuck", b"after it"):
+            await put(0, value)
+        for number, value in enumerate((b"1", b"2", b"3"), start=1):
+            await put(1, value)
+            await until("the other partition goes on", lambda number=number: tape.has(number))  # type: ignore[misc]
+        assert tape.done == [b"1", b"2", b"3"]
+        tape.failures[b"stuck"] = 0
+        await until("the stuck one goes on where it was", lambda: tape.has(5))
+    assert tape.done[3:] == [b"stuck", b"after it"]
+    successor = Tape()
+    async with producing(kafka_bootstrap) as producer, consuming(settings, successor):
+        await producer.send_and_wait(topic_prefix + TOPIC, b"4", partition=0, headers=[("ce_type", b"Known")])
+        await until("the successor goes on", lambda: successor.saw(b"4"))
+
+
+@asynccontextmanager
+async def producing(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
 async def test_failures_are_tried_again_in_place_poison_is_put_aside_and_a_successor_goes_on(
     kafka_bootstrap: str, topic_prefix: str
 ) -> None:
     settings = ChassisSettings(postgres_url="x", kafka_bootstrap=kafka_bootstrap, topic_prefix=topic_prefix)
     await create_topics(kafka_bootstrap, (Topic(topic_prefix + TOPIC, 1),))
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
-    await producer.start()
+    tape, successor = Tape(), Tape()
 
     async def put(kind: str, *values: bytes) -> None:
         for value in values:
             await producer.send_and_wait(topic_prefix + TOPIC, value, headers=[("ce_type", kind.encode())])
 
-    await put("Unknown", b"of no interest")
-    await put("Known", b"1", b"flaky", b"poison", b"2")
-    tape, successor = Tape(), Tape()
-    async with consuming(settings, tape):
-        await until("all are handled", lambda: tape.has(3))
-    async with consuming(settings, successor):
-        await put("Known", b"3")
-        await until("the successor goes on", lambda: successor.has(1))
-    await producer.stop()
+    async with producing(kafka_bootstrap) as producer:
+        await put("Unknown", b"of no interest")
+        await put("Known", b"1", b"flaky", b"poison", b"2")
+        async with consuming(settings, tape):
+            await until("all are handled", lambda: tape.has(3))
+        async with consuming(settings, successor):
+            await put("Known", b"3")
+            await until("the successor goes on", lambda: successor.saw(b"3"))
     assert (tape.done, tape.buried) == ([b"1", b"flaky", b"2"], [b"poison"])
     assert successor.done[-1:] == [b"3"]
     # Offsets are committed after the effects: a few may come again, none may be missing.

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,6 +33,7 @@ from devstack.waiting import until as until_sync
 from services.chassis import streams
 from services.chassis.eventstore import type_of
 from services.chassis.postgres import migrate
+from services.lockout import store as outcome
 from services.lockout import topics
 from services.lockout.settings import LockoutSettings
 from tests.integration.kafka_records import reading
@@ -64,6 +66,9 @@ class Worker:
             "STREAM_SESSION_TIMEOUT_S": "3",
             "FAILURES_BY_IP_BURST": str(BURST),
             "FAILURES_BY_IP_INTERVAL_S": "3600",
+            "FAILURES_BY_RANGE_BURST": str(BURST),
+            "FAILURES_BY_RANGE_INTERVAL_S": "3600",
+            "STREAM_BEAT_S": "0.2",
         }
         env = dict(os.environ) | {f"ZASOV_LOCKOUT_{name}": value for name, value in own.items()}
         command = [sys.executable, "-W", "ignore", "-m", "services.lockout", "stream"]
@@ -340,6 +345,44 @@ async def test_a_refill_of_the_topics_settles_and_strikes_but_trips_no_limit(wor
         return bool(await lockout.sql.fetchval("SELECT count(*) FROM penalty") > before)
 
     await until("the next new one is one too many", tripped)
+
+
+@pytest.mark.row("B4")
+async def test_too_many_failures_at_one_range_from_many_addresses_ask_for_a_captcha(worker: Worker, lockout: Lockout) -> None:
+    number_range = uuid4().hex
+    everyone = [Someone() for _ in range(BURST + 2)]
+    events = []
+    for one in everyone:
+        origin = Origin(key_id="2026-03", ip_pseudonym=uuid4().hex, subnet_pseudonym=uuid4().hex, range_pseudonym=number_range)
+        events.append(failed(one, await lockout.open_attempt(one), origin))
+    await publish(worker, events)
+
+    async def asked() -> bool:
+        return isinstance(await lockout.store.admit(Someone().key, uuid4(), [number_range]), outcome.CaptchaRequired)
+
+    await until("it is asked for", asked)
+    assert isinstance(await lockout.store.admit(Someone().key, uuid4(), [number_range], True), outcome.Admitted)
+    assert isinstance(await lockout.store.admit(Someone().key, uuid4(), [uuid4().hex]), outcome.Admitted)
+
+
+@pytest.mark.row("B4")
+@pytest.mark.kills
+async def test_the_stream_shows_that_it_is_there_and_a_dead_one_does_not(worker: Worker, lockout: Lockout) -> None:
+    worker.running()
+
+    async def is_there(within_s: float) -> bool:
+        return (await lockout.store.code_standing([], timedelta(seconds=within_s))).stream_there
+
+    await until("a beat", lambda: is_there(2))
+    worker.running().send(signal.SIGKILL)
+
+    async def is_away() -> bool:
+        return not await is_there(1)
+
+    await until("its absence shows", is_away)
+    worker.running()
+    # The beat that made it ready may be as old as it took to get the dead one's partitions.
+    await until("it is there again", lambda: is_there(5))
 
 
 @pytest.mark.row("B7")

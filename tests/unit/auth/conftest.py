@@ -95,7 +95,7 @@ async def bench(new_line: LineMaker, hasher: FakeHasher) -> AsyncIterator[Bench]
     sealed = vault.close_password(hasher.hash(PASSWORD))
     account = fold(Account(account_id), decide_registration(b"contact", sealed, NewSession(uuid4(), b"", NOW)))
     steps: list[str] = hasher.steps
-    accounts, lockout, line = FakeAccounts(account, vault, steps), FakeLockout(steps), new_line()
+    accounts, lockout, line = FakeAccounts(account, vault, steps), FakeLockout(steps), new_line(places=16)
     shielded = Shielded()
     guesses = Guesses(cast(Any, accounts), lockout, line, shielded)
     made = Bench(accounts, lockout, hasher, line, guesses, steps, shielded)

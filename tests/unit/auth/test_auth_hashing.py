@@ -68,6 +68,25 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
     assert free(line) == 5
 
 
+@pytest.mark.row("M21")
+async def test_a_few_subscribers_who_take_all_they_can_leave_room_for_others(new_line: Any) -> None:
+    line = new_line(places=128, per_subject=64)
+
+    def takes_all_it_can(subject: UUID) -> int:
+        for count in range(128):
+            place = line.reserve()
+            try:
+                place.take_for(subject)
+            except ServiceError:
+                place.__exit__()
+                return count
+        raise AssertionError("took the whole line")
+
+    assert [takes_all_it_can(uuid4()) for _ in range(5)] == [64, 32, 16, 8, 4]
+    assert free(line) == 4
+    line.reserve().take_for(uuid4())
+
+
 @pytest.mark.parametrize("subject", [None, UUID(int=1)])
 async def test_a_place_comes_back_whatever_ends_the_work(new_line: Any, subject: UUID | None) -> None:
     line = new_line(places=2, per_subject=1)

@@ -104,3 +104,7 @@ def test_no_code_is_sent_to_a_foreign_premium_or_fixed_number_at_registration(te
 
 def test_a_mobile_number_of_the_operators_country_may_be_registered() -> None:
     require_own_mobile(parse_phone("8 916 123-45-67", "RU"), "RU")
+
+
+def test_a_range_is_the_number_without_its_last_four_digits() -> None:
+    assert Phone("+79161234567").range == "+7916123"

@@ -94,3 +94,14 @@ def test_ipv6_hosts_of_one_64_share_a_subnet(number: int, host: int) -> None:
     one, other = IPv6Address(number), IPv6Address((number >> 64 << 64) | host)
     if one.ipv4_mapped is None and other.ipv4_mapped is None:
         assert ClientAddress.parse(str(one)).subnet == ClientAddress.parse(str(other)).subnet
+
+
+@pytest.mark.row("B2")
+def test_a_number_range_has_a_pseudonym_of_its_own_and_none_typed_has_none(keys: Path) -> None:
+    pseudonyms = Pseudonyms(keys)
+    assert pseudonyms.origin(HOME, "", MARCH).range_pseudonym == ""
+    origin = pseudonyms.origin(HOME, "", MARCH, "+7916123")
+    assert origin.range_pseudonym == pseudonyms.origin(HOME, "phone", LATE_MARCH, "+7916123").range_pseudonym
+    assert origin.range_pseudonym not in ("", pseudonyms.origin(HOME, "", APRIL, "+7916123").range_pseudonym)
+    # A device that calls itself like a range is not the range.
+    assert origin.range_pseudonym != pseudonyms.origin(HOME, "+7916123", MARCH).device_pseudonym

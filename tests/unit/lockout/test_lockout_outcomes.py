@@ -13,11 +13,11 @@ from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpIssued
 
 from services.chassis.streams import Poison
 from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp
-from services.lockout.penalties import LimitKey
+from services.lockout.penalties import WHOLE_SYSTEM, LimitKey
 
 STREAM = str(UUID(int=5))
 ATTEMPT = str(UUID(int=6))
-ORIGIN = Origin(key_id="2026-03", ip_pseudonym="aa", subnet_pseudonym="bb")
+ORIGIN = Origin(key_id="2026-03", ip_pseudonym="aa", subnet_pseudonym="bb", range_pseudonym="cc")
 FAILED = LoginFailed(attempt_id=ATTEMPT, credential=CREDENTIAL_PASSWORD, identifier_known=True)
 
 
@@ -67,9 +67,10 @@ def test_whatever_the_bytes_nothing_but_poison_is_raised(value: bytes) -> None:
             parse(value)
 
 
-def test_failures_and_refusals_are_counted_by_address_and_by_subnet() -> None:
+def test_failures_and_refusals_are_counted_by_address_subnet_range_and_in_all() -> None:
     both = counted([event(login_failed=FAILED), event(login_refused=LoginRefused())])
-    assert [one.key for one in both] == [LimitKey(1, "2026-03", "aa"), LimitKey(2, "2026-03", "bb")] * 2
+    keys = [LimitKey(1, "2026-03", "aa"), LimitKey(2, "2026-03", "bb"), LimitKey(5, "2026-03", "cc"), LimitKey(6, "", "")]
+    assert [one.key for one in both] == keys * 2
     assert {one.at for one in both} == {1_780_000_000.0}
 
 
@@ -81,13 +82,23 @@ def test_what_succeeds_or_comes_from_nowhere_is_not_counted() -> None:
 
 def test_codes_have_limits_of_their_own() -> None:
     keys = [one.key.dimension for one in counted_codes([OtpEvent(meta=event().meta)])]
-    assert keys == [3, 4]
+    assert keys == [3, 4, 7, 8]
+
+
+def test_where_no_number_was_typed_no_range_is_counted() -> None:
+    of_a_change = EventMeta(stream_id=STREAM, origin=Origin(key_id="2026-03", ip_pseudonym="aa", subnet_pseudonym="bb"))
+    assert [one.key.dimension for one in counted([event(of_a_change, login_failed=FAILED)])] == [1, 2, 6]
 
 
 def test_a_limits_key_survives_being_text() -> None:
     key = LimitKey(LimitDimension.Value("LIMIT_DIMENSION_CODES_BY_IP"), "2026-03", "ab" * 16)
     assert LimitKey.from_text(key.to_text()) == key
     assert key.stream_id != LimitKey(key.dimension, key.key_id, "cd" * 16).stream_id
+
+
+def test_the_whole_systems_key_survives_being_text() -> None:
+    key = LimitKey(LimitDimension.Value("LIMIT_DIMENSION_CODES_BY_SYSTEM"), "", WHOLE_SYSTEM)
+    assert LimitKey.from_text(key.to_text()) == key
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "x:y:z", "1:2:3:4"])

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/auth/v1/common.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"@\n\rClientContext\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\"p\n\x07Session\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x08\x43odeSent\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"N\n\rCodeConfirmed\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/auth/v1/common.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"W\n\rClientContext\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x15\n\rcaptcha_proof\x18\x04 \x01(\t\"p\n\x07Session\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x08\x43odeSent\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"N\n\rCodeConfirmed\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.auth.v1.common_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLIENTCONTEXT']._serialized_start=78
-  _globals['_CLIENTCONTEXT']._serialized_end=142
-  _globals['_SESSION']._serialized_start=144
-  _globals['_SESSION']._serialized_end=256
-  _globals['_CODESENT']._serialized_start=259
-  _globals['_CODESENT']._serialized_end=411
-  _globals['_CODECONFIRMED']._serialized_start=413
-  _globals['_CODECONFIRMED']._serialized_end=491
+  _globals['_CLIENTCONTEXT']._serialized_end=165
+  _globals['_SESSION']._serialized_start=167
+  _globals['_SESSION']._serialized_end=279
+  _globals['_CODESENT']._serialized_start=282
+  _globals['_CODESENT']._serialized_end=434
+  _globals['_CODECONFIRMED']._serialized_start=436
+  _globals['_CODECONFIRMED']._serialized_end=514
 # @@protoc_insertion_point(module_scope)

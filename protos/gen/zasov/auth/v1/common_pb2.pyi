@@ -26,22 +26,26 @@ class ClientContext(_message.Message):
     IP_FIELD_NUMBER: _builtins.int
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
+    CAPTCHA_PROOF_FIELD_NUMBER: _builtins.int
     ip: _builtins.str
     """The subscriber's IP address, v4 or v6, as text. Required: soft limits are kept by it."""
     device_id: _builtins.str
     """A stable id of the subscriber's device, up to 128 characters; empty if there is none."""
     language: _builtins.str
     """"ru" or "en"; empty: the operator's default."""
+    captcha_proof: _builtins.str
+    """Proof of a solved captcha, for a call that was refused with CAPTCHA_REQUIRED. Otherwise empty."""
     def __init__(
         self,
         *,
         ip: _builtins.str = ...,
         device_id: _builtins.str = ...,
         language: _builtins.str = ...,
+        captcha_proof: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "ip", b"ip", "language", b"language"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captcha_proof", b"captcha_proof", "device_id", b"device_id", "ip", b"ip", "language", b"language"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

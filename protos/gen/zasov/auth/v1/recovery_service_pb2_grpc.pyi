@@ -35,13 +35,14 @@ class RecoveryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     StartRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRecoveryPassword: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ChooseRecoveryPasswordRequest, _recovery_service_pb2.ChooseRecoveryPasswordResponse]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -55,13 +56,14 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRecoveryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ChooseRecoveryPasswordRequest, _recovery_service_pb2.ChooseRecoveryPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -78,7 +80,7 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.StartRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.StartRecoveryResponse]]:
         """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo.
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
         """
 
     @_abc_1.abstractmethod
@@ -96,7 +98,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.ConfirmRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.ConfirmRecoveryResponse]]:
         """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+        FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
 
     @_abc_1.abstractmethod

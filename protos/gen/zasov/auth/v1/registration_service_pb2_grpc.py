@@ -63,7 +63,7 @@ class RegistrationServiceServicer:
 
     def StartRegistration(self, request, context):
         """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo.
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,7 +78,8 @@ class RegistrationServiceServicer:
 
     def ConfirmRegistration(self, request, context):
         """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+        FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

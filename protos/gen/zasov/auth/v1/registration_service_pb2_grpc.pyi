@@ -35,13 +35,14 @@ class RegistrationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RegistrationServiceAsyncStub: ...
     StartRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRegistrationCodeAgain: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRegistrationPassword: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ChooseRegistrationPasswordRequest, _registration_service_pb2.ChooseRegistrationPasswordResponse]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -55,13 +56,14 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]  # type: ignore[assignment]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo.
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
     """
     SendRegistrationCodeAgain: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
     ConfirmRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]  # type: ignore[assignment]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+    flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+    FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
     ChooseRegistrationPassword: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ChooseRegistrationPasswordRequest, _registration_service_pb2.ChooseRegistrationPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -78,7 +80,7 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.StartRegistrationResponse, _abc.Awaitable[_registration_service_pb2.StartRegistrationResponse]]:
         """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo.
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
         """
 
     @_abc_1.abstractmethod
@@ -96,7 +98,8 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.ConfirmRegistrationResponse, _abc.Awaitable[_registration_service_pb2.ConfirmRegistrationResponse]]:
         """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
-        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again).
+        flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
+        FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
 
     @_abc_1.abstractmethod

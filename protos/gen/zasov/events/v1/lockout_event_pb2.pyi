@@ -35,6 +35,14 @@ class _LimitDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitD
     """Codes issued to one address."""
     LIMIT_DIMENSION_CODES_BY_SUBNET: _LimitDimension.ValueType  # 4
     """Codes issued to one /24 or /64."""
+    LIMIT_DIMENSION_FAILURES_BY_RANGE: _LimitDimension.ValueType  # 5
+    """Failed sign-ins at one range of ten thousand numbers."""
+    LIMIT_DIMENSION_FAILURES_BY_SYSTEM: _LimitDimension.ValueType  # 6
+    """Failed sign-ins, all."""
+    LIMIT_DIMENSION_CODES_BY_RANGE: _LimitDimension.ValueType  # 7
+    """Codes issued to one range of ten thousand numbers."""
+    LIMIT_DIMENSION_CODES_BY_SYSTEM: _LimitDimension.ValueType  # 8
+    """Codes issued, all."""
 
 class LimitDimension(_LimitDimension, metaclass=_LimitDimensionEnumTypeWrapper):
     """What a soft limit counts, and by what."""
@@ -49,6 +57,14 @@ LIMIT_DIMENSION_CODES_BY_IP: LimitDimension.ValueType  # 3
 """Codes issued to one address."""
 LIMIT_DIMENSION_CODES_BY_SUBNET: LimitDimension.ValueType  # 4
 """Codes issued to one /24 or /64."""
+LIMIT_DIMENSION_FAILURES_BY_RANGE: LimitDimension.ValueType  # 5
+"""Failed sign-ins at one range of ten thousand numbers."""
+LIMIT_DIMENSION_FAILURES_BY_SYSTEM: LimitDimension.ValueType  # 6
+"""Failed sign-ins, all."""
+LIMIT_DIMENSION_CODES_BY_RANGE: LimitDimension.ValueType  # 7
+"""Codes issued to one range of ten thousand numbers."""
+LIMIT_DIMENSION_CODES_BY_SYSTEM: LimitDimension.ValueType  # 8
+"""Codes issued, all."""
 Global___LimitDimension: _TypeAlias = LimitDimension  # noqa: Y015
 
 @_typing.final
@@ -243,7 +259,9 @@ Global___AttemptAbandoned: _TypeAlias = AttemptAbandoned  # noqa: Y015
 
 @_typing.final
 class LimitTripped(_message.Message):
-    """A soft limit was exceeded; the key is refused until then."""
+    """A soft limit was exceeded. Until then an address or a subnet is refused; a range or the whole system is asked for a captcha,
+    where the operator has one, and gets longer codes.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -254,9 +272,9 @@ class LimitTripped(_message.Message):
     dimension: Global___LimitDimension.ValueType
     """What was exceeded."""
     pseudonym: _builtins.str
-    """The address's or subnet's pseudonym."""
+    """The address's, subnet's or range's pseudonym; empty: the whole system."""
     key_id: _builtins.str
-    """Names the monthly key of the pseudonym."""
+    """Names the monthly key of the pseudonym; empty with it."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """The penalty's end."""
@@ -288,7 +306,7 @@ class LimitCleared(_message.Message):
     dimension: Global___LimitDimension.ValueType
     """What had been exceeded."""
     pseudonym: _builtins.str
-    """The address's or subnet's pseudonym."""
+    """The address's, subnet's or range's pseudonym; empty: the whole system."""
     def __init__(
         self,
         *,

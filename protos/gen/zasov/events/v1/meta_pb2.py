@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/events/v1/meta.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\tEventMeta\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06origin\x18\x05 \x01(\x0b\x32\x17.zasov.events.v1.Origin\"b\n\x06Origin\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x14\n\x0cip_pseudonym\x18\x02 \x01(\t\x12\x18\n\x10subnet_pseudonym\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65vice_pseudonym\x18\x04 \x01(\t*A\n\nCredential\x12\x1a\n\x16\x43REDENTIAL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43REDENTIAL_PASSWORD\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/events/v1/meta.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\tEventMeta\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x11\n\tstream_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06origin\x18\x05 \x01(\x0b\x32\x17.zasov.events.v1.Origin\"{\n\x06Origin\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x14\n\x0cip_pseudonym\x18\x02 \x01(\t\x12\x18\n\x10subnet_pseudonym\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65vice_pseudonym\x18\x04 \x01(\t\x12\x17\n\x0frange_pseudonym\x18\x05 \x01(\t*A\n\nCredential\x12\x1a\n\x16\x43REDENTIAL_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43REDENTIAL_PASSWORD\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.meta_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREDENTIAL']._serialized_start=338
-  _globals['_CREDENTIAL']._serialized_end=403
+  _globals['_CREDENTIAL']._serialized_start=363
+  _globals['_CREDENTIAL']._serialized_end=428
   _globals['_EVENTMETA']._serialized_start=81
   _globals['_EVENTMETA']._serialized_end=236
   _globals['_ORIGIN']._serialized_start=238
-  _globals['_ORIGIN']._serialized_end=336
+  _globals['_ORIGIN']._serialized_end=361
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,7 @@ class Origin(_message.Message):
     IP_PSEUDONYM_FIELD_NUMBER: _builtins.int
     SUBNET_PSEUDONYM_FIELD_NUMBER: _builtins.int
     DEVICE_PSEUDONYM_FIELD_NUMBER: _builtins.int
+    RANGE_PSEUDONYM_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Names the monthly key; pseudonyms compare only within one key."""
     ip_pseudonym: _builtins.str
@@ -103,6 +104,8 @@ class Origin(_message.Message):
     """Its /24 (IPv4) or /64 (IPv6)."""
     device_pseudonym: _builtins.str
     """The device id that the calling back end gave; empty if it gave none."""
+    range_pseudonym: _builtins.str
+    """The range of the number that was typed: ten thousand numbers that differ in their last four digits. Empty if none was typed."""
     def __init__(
         self,
         *,
@@ -110,10 +113,11 @@ class Origin(_message.Message):
         ip_pseudonym: _builtins.str = ...,
         subnet_pseudonym: _builtins.str = ...,
         device_pseudonym: _builtins.str = ...,
+        range_pseudonym: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_pseudonym", b"device_pseudonym", "ip_pseudonym", b"ip_pseudonym", "key_id", b"key_id", "subnet_pseudonym", b"subnet_pseudonym"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_pseudonym", b"device_pseudonym", "ip_pseudonym", b"ip_pseudonym", "key_id", b"key_id", "range_pseudonym", b"range_pseudonym", "subnet_pseudonym", b"subnet_pseudonym"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

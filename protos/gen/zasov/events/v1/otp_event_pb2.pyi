@@ -57,6 +57,7 @@ class OtpEvent(_message.Message):
     OTP_EXPIRED_FIELD_NUMBER: _builtins.int
     OTP_REFUSED_FIELD_NUMBER: _builtins.int
     DECOY_ISSUED_FIELD_NUMBER: _builtins.int
+    CODES_LENGTHENED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -75,6 +76,8 @@ class OtpEvent(_message.Message):
     def otp_refused(self) -> Global___OtpRefused: ...
     @_builtins.property
     def decoy_issued(self) -> Global___DecoyIssued: ...
+    @_builtins.property
+    def codes_lengthened(self) -> Global___CodesLengthened: ...
     def __init__(
         self,
         *,
@@ -86,12 +89,13 @@ class OtpEvent(_message.Message):
         otp_expired: Global___OtpExpired | None = ...,
         otp_refused: Global___OtpRefused | None = ...,
         decoy_issued: Global___DecoyIssued | None = ...,
+        codes_lengthened: Global___CodesLengthened | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["codes_lengthened", b"codes_lengthened", "decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes_lengthened", b"codes_lengthened", "decoy_issued", b"decoy_issued", "event", b"event", "meta", b"meta", "otp_expired", b"otp_expired", "otp_failed", b"otp_failed", "otp_issued", b"otp_issued", "otp_refused", b"otp_refused", "otp_superseded", b"otp_superseded", "otp_verified", b"otp_verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["otp_issued", "otp_verified", "otp_failed", "otp_superseded", "otp_expired", "otp_refused", "decoy_issued"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["otp_issued", "otp_verified", "otp_failed", "otp_superseded", "otp_expired", "otp_refused", "decoy_issued", "codes_lengthened"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -283,3 +287,33 @@ class OtpRefused(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OtpRefused: _TypeAlias = OtpRefused  # noqa: Y015
+
+@_typing.final
+class CodesLengthened(_message.Message):
+    """Too many wrong checks, or too many codes, for the whole system: until then no shorter code is issued or checked (B4). In a
+    stream of its own for each length. Comes again if it is still so when the time is over.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGITS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    digits: _builtins.int
+    """Digits that a code has at least: 6 or 8."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """At least until then."""
+
+    def __init__(
+        self,
+        *,
+        digits: _builtins.int = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digits", b"digits", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CodesLengthened: _TypeAlias = CodesLengthened  # noqa: Y015

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&zasov/lockout/v1/lockout_service.proto\x12\x10zasov.lockout.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"^\n\x07Subject\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x10\n\x08stranger\x18\x03 \x01(\x08\"<\n\nOriginKeys\x12\x14\n\x0cip_pseudonym\x18\x01 \x01(\t\x12\x18\n\x10subnet_pseudonym\x18\x02 \x01(\t\"\x83\x01\n\x13\x41\x64mitAttemptRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12,\n\x06origin\x18\x02 \x01(\x0b\x32\x1c.zasov.lockout.v1.OriginKeys\x12\x12\n\nattempt_id\x18\x03 \x01(\t\"\xba\x01\n\x14\x41\x64mitAttemptResponse\x12.\n\x08\x61\x64mitted\x18\x01 \x01(\x0b\x32\x1a.zasov.lockout.v1.AdmittedH\x00\x12,\n\x07\x62locked\x18\x02 \x01(\x0b\x32\x19.zasov.lockout.v1.BlockedH\x00\x12\x39\n\x0eorigin_limited\x18\x03 \x01(\x0b\x32\x1f.zasov.lockout.v1.OriginLimitedH\x00\x42\t\n\x07outcome\"K\n\x08\x41\x64mitted\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x15\n\rattempts_left\x18\x02 \x01(\x05\x12\x19\n\x11outcome_within_ms\x18\x03 \x01(\x03\"H\n\x07\x42locked\x12.\n\nblocked_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"?\n\rOriginLimited\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc4\x01\n\x14SettleAttemptRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12\x12\n\nattempt_id\x18\x02 \x01(\t\x12(\n\x05right\x18\x03 \x01(\x0b\x32\x17.zasov.lockout.v1.RightH\x00\x12\x37\n\rnot_evaluated\x18\x04 \x01(\x0b\x32\x1e.zasov.lockout.v1.NotEvaluatedH\x00\x42\t\n\x07outcome\"+\n\x05Right\x12\"\n\x1a\x65\x61rlier_failed_attempt_ids\x18\x01 \x03(\t\"\x0e\n\x0cNotEvaluated\"(\n\x15SettleAttemptResponse\x12\x0f\n\x07settled\x18\x01 \x01(\x08\"N\n\x11RaiseEpochRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"#\n\x12RaiseEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\">\n\x10GetStatusRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\"z\n\x11GetStatusResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07strikes\x18\x02 \x01(\x05\x12\x15\n\ropen_attempts\x18\x03 \x01(\x05\x12.\n\nblocked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x12\x43heckOriginRequest\x12,\n\x06origin\x18\x01 \x01(\x0b\x32\x1c.zasov.lockout.v1.OriginKeys\"G\n\x13\x43heckOriginResponse\x12\x30\n\x07limited\x18\x01 \x01(\x0b\x32\x1f.zasov.lockout.v1.OriginLimited2\xdc\x03\n\x0eLockoutService\x12]\n\x0c\x41\x64mitAttempt\x12%.zasov.lockout.v1.AdmitAttemptRequest\x1a&.zasov.lockout.v1.AdmitAttemptResponse\x12`\n\rSettleAttempt\x12&.zasov.lockout.v1.SettleAttemptRequest\x1a\'.zasov.lockout.v1.SettleAttemptResponse\x12W\n\nRaiseEpoch\x12#.zasov.lockout.v1.RaiseEpochRequest\x1a$.zasov.lockout.v1.RaiseEpochResponse\x12T\n\tGetStatus\x12\".zasov.lockout.v1.GetStatusRequest\x1a#.zasov.lockout.v1.GetStatusResponse\x12Z\n\x0b\x43heckOrigin\x12$.zasov.lockout.v1.CheckOriginRequest\x1a%.zasov.lockout.v1.CheckOriginResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&zasov/lockout/v1/lockout_service.proto\x12\x10zasov.lockout.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"^\n\x07Subject\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x10\n\x08stranger\x18\x03 \x01(\x08\"U\n\nOriginKeys\x12\x14\n\x0cip_pseudonym\x18\x01 \x01(\t\x12\x18\n\x10subnet_pseudonym\x18\x02 \x01(\t\x12\x17\n\x0frange_pseudonym\x18\x03 \x01(\t\"\x9c\x01\n\x13\x41\x64mitAttemptRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12,\n\x06origin\x18\x02 \x01(\x0b\x32\x1c.zasov.lockout.v1.OriginKeys\x12\x12\n\nattempt_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x61ptcha_settled\x18\x04 \x01(\x08\"\xf9\x01\n\x14\x41\x64mitAttemptResponse\x12.\n\x08\x61\x64mitted\x18\x01 \x01(\x0b\x32\x1a.zasov.lockout.v1.AdmittedH\x00\x12,\n\x07\x62locked\x18\x02 \x01(\x0b\x32\x19.zasov.lockout.v1.BlockedH\x00\x12\x39\n\x0eorigin_limited\x18\x03 \x01(\x0b\x32\x1f.zasov.lockout.v1.OriginLimitedH\x00\x12=\n\x10\x63\x61ptcha_required\x18\x04 \x01(\x0b\x32!.zasov.lockout.v1.CaptchaRequiredH\x00\x42\t\n\x07outcome\"K\n\x08\x41\x64mitted\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x15\n\rattempts_left\x18\x02 \x01(\x05\x12\x19\n\x11outcome_within_ms\x18\x03 \x01(\x03\"H\n\x07\x42locked\x12.\n\nblocked_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"?\n\rOriginLimited\x12.\n\x0bretry_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x11\n\x0f\x43\x61ptchaRequired\"\xc4\x01\n\x14SettleAttemptRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12\x12\n\nattempt_id\x18\x02 \x01(\t\x12(\n\x05right\x18\x03 \x01(\x0b\x32\x17.zasov.lockout.v1.RightH\x00\x12\x37\n\rnot_evaluated\x18\x04 \x01(\x0b\x32\x1e.zasov.lockout.v1.NotEvaluatedH\x00\x42\t\n\x07outcome\"+\n\x05Right\x12\"\n\x1a\x65\x61rlier_failed_attempt_ids\x18\x01 \x03(\t\"\x0e\n\x0cNotEvaluated\"(\n\x15SettleAttemptResponse\x12\x0f\n\x07settled\x18\x01 \x01(\x08\"N\n\x11RaiseEpochRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"#\n\x12RaiseEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\">\n\x10GetStatusRequest\x12*\n\x07subject\x18\x01 \x01(\x0b\x32\x19.zasov.lockout.v1.Subject\"z\n\x11GetStatusResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07strikes\x18\x02 \x01(\x05\x12\x15\n\ropen_attempts\x18\x03 \x01(\x05\x12.\n\nblocked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x12\x43heckOriginRequest\x12,\n\x06origin\x18\x01 \x01(\x0b\x32\x1c.zasov.lockout.v1.OriginKeys\"\x9a\x01\n\x13\x43heckOriginResponse\x12\x30\n\x07limited\x18\x01 \x01(\x0b\x32\x1f.zasov.lockout.v1.OriginLimited\x12;\n\x10\x63\x61ptcha_required\x18\x02 \x01(\x0b\x32!.zasov.lockout.v1.CaptchaRequired\x12\x14\n\x0cleast_digits\x18\x03 \x01(\x05\x32\xdc\x03\n\x0eLockoutService\x12]\n\x0c\x41\x64mitAttempt\x12%.zasov.lockout.v1.AdmitAttemptRequest\x1a&.zasov.lockout.v1.AdmitAttemptResponse\x12`\n\rSettleAttempt\x12&.zasov.lockout.v1.SettleAttemptRequest\x1a\'.zasov.lockout.v1.SettleAttemptResponse\x12W\n\nRaiseEpoch\x12#.zasov.lockout.v1.RaiseEpochRequest\x1a$.zasov.lockout.v1.RaiseEpochResponse\x12T\n\tGetStatus\x12\".zasov.lockout.v1.GetStatusRequest\x1a#.zasov.lockout.v1.GetStatusResponse\x12Z\n\x0b\x43heckOrigin\x12$.zasov.lockout.v1.CheckOriginRequest\x1a%.zasov.lockout.v1.CheckOriginResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,37 +37,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBJECT']._serialized_start=153
   _globals['_SUBJECT']._serialized_end=247
   _globals['_ORIGINKEYS']._serialized_start=249
-  _globals['_ORIGINKEYS']._serialized_end=309
-  _globals['_ADMITATTEMPTREQUEST']._serialized_start=312
-  _globals['_ADMITATTEMPTREQUEST']._serialized_end=443
-  _globals['_ADMITATTEMPTRESPONSE']._serialized_start=446
-  _globals['_ADMITATTEMPTRESPONSE']._serialized_end=632
-  _globals['_ADMITTED']._serialized_start=634
-  _globals['_ADMITTED']._serialized_end=709
-  _globals['_BLOCKED']._serialized_start=711
-  _globals['_BLOCKED']._serialized_end=783
-  _globals['_ORIGINLIMITED']._serialized_start=785
-  _globals['_ORIGINLIMITED']._serialized_end=848
-  _globals['_SETTLEATTEMPTREQUEST']._serialized_start=851
-  _globals['_SETTLEATTEMPTREQUEST']._serialized_end=1047
-  _globals['_RIGHT']._serialized_start=1049
-  _globals['_RIGHT']._serialized_end=1092
-  _globals['_NOTEVALUATED']._serialized_start=1094
-  _globals['_NOTEVALUATED']._serialized_end=1108
-  _globals['_SETTLEATTEMPTRESPONSE']._serialized_start=1110
-  _globals['_SETTLEATTEMPTRESPONSE']._serialized_end=1150
-  _globals['_RAISEEPOCHREQUEST']._serialized_start=1152
-  _globals['_RAISEEPOCHREQUEST']._serialized_end=1230
-  _globals['_RAISEEPOCHRESPONSE']._serialized_start=1232
-  _globals['_RAISEEPOCHRESPONSE']._serialized_end=1267
-  _globals['_GETSTATUSREQUEST']._serialized_start=1269
-  _globals['_GETSTATUSREQUEST']._serialized_end=1331
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1333
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1455
-  _globals['_CHECKORIGINREQUEST']._serialized_start=1457
-  _globals['_CHECKORIGINREQUEST']._serialized_end=1523
-  _globals['_CHECKORIGINRESPONSE']._serialized_start=1525
-  _globals['_CHECKORIGINRESPONSE']._serialized_end=1596
-  _globals['_LOCKOUTSERVICE']._serialized_start=1599
-  _globals['_LOCKOUTSERVICE']._serialized_end=2075
+  _globals['_ORIGINKEYS']._serialized_end=334
+  _globals['_ADMITATTEMPTREQUEST']._serialized_start=337
+  _globals['_ADMITATTEMPTREQUEST']._serialized_end=493
+  _globals['_ADMITATTEMPTRESPONSE']._serialized_start=496
+  _globals['_ADMITATTEMPTRESPONSE']._serialized_end=745
+  _globals['_ADMITTED']._serialized_start=747
+  _globals['_ADMITTED']._serialized_end=822
+  _globals['_BLOCKED']._serialized_start=824
+  _globals['_BLOCKED']._serialized_end=896
+  _globals['_ORIGINLIMITED']._serialized_start=898
+  _globals['_ORIGINLIMITED']._serialized_end=961
+  _globals['_CAPTCHAREQUIRED']._serialized_start=963
+  _globals['_CAPTCHAREQUIRED']._serialized_end=980
+  _globals['_SETTLEATTEMPTREQUEST']._serialized_start=983
+  _globals['_SETTLEATTEMPTREQUEST']._serialized_end=1179
+  _globals['_RIGHT']._serialized_start=1181
+  _globals['_RIGHT']._serialized_end=1224
+  _globals['_NOTEVALUATED']._serialized_start=1226
+  _globals['_NOTEVALUATED']._serialized_end=1240
+  _globals['_SETTLEATTEMPTRESPONSE']._serialized_start=1242
+  _globals['_SETTLEATTEMPTRESPONSE']._serialized_end=1282
+  _globals['_RAISEEPOCHREQUEST']._serialized_start=1284
+  _globals['_RAISEEPOCHREQUEST']._serialized_end=1362
+  _globals['_RAISEEPOCHRESPONSE']._serialized_start=1364
+  _globals['_RAISEEPOCHRESPONSE']._serialized_end=1399
+  _globals['_GETSTATUSREQUEST']._serialized_start=1401
+  _globals['_GETSTATUSREQUEST']._serialized_end=1463
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1465
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1587
+  _globals['_CHECKORIGINREQUEST']._serialized_start=1589
+  _globals['_CHECKORIGINREQUEST']._serialized_end=1655
+  _globals['_CHECKORIGINRESPONSE']._serialized_start=1658
+  _globals['_CHECKORIGINRESPONSE']._serialized_end=1812
+  _globals['_LOCKOUTSERVICE']._serialized_start=1815
+  _globals['_LOCKOUTSERVICE']._serialized_end=2291
 # @@protoc_insertion_point(module_scope)

@@ -59,19 +59,23 @@ class OriginKeys(_message.Message):
 
     IP_PSEUDONYM_FIELD_NUMBER: _builtins.int
     SUBNET_PSEUDONYM_FIELD_NUMBER: _builtins.int
+    RANGE_PSEUDONYM_FIELD_NUMBER: _builtins.int
     ip_pseudonym: _builtins.str
     """Pseudonym of the IP address."""
     subnet_pseudonym: _builtins.str
     """Pseudonym of its subnet."""
+    range_pseudonym: _builtins.str
+    """Pseudonym of the range of the number that was typed; empty if none was."""
     def __init__(
         self,
         *,
         ip_pseudonym: _builtins.str = ...,
         subnet_pseudonym: _builtins.str = ...,
+        range_pseudonym: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ip_pseudonym", b"ip_pseudonym", "subnet_pseudonym", b"subnet_pseudonym"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ip_pseudonym", b"ip_pseudonym", "range_pseudonym", b"range_pseudonym", "subnet_pseudonym", b"subnet_pseudonym"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,8 +90,11 @@ class AdmitAttemptRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    CAPTCHA_SETTLED_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """UUID, chosen by the caller, so that it can give the place back even if the answer never reached it."""
+    captcha_settled: _builtins.bool
+    """True: a captcha was solved for this request, or there is none to solve. Penalties that ask for one let it through."""
     @_builtins.property
     def subject(self) -> Global___Subject:
         """Whose."""
@@ -102,10 +109,11 @@ class AdmitAttemptRequest(_message.Message):
         subject: Global___Subject | None = ...,
         origin: Global___OriginKeys | None = ...,
         attempt_id: _builtins.str = ...,
+        captcha_settled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "origin", b"origin", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "captcha_settled", b"captcha_settled", "origin", b"origin", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,24 +128,28 @@ class AdmitAttemptResponse(_message.Message):
     ADMITTED_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     ORIGIN_LIMITED_FIELD_NUMBER: _builtins.int
+    CAPTCHA_REQUIRED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def admitted(self) -> Global___Admitted: ...
     @_builtins.property
     def blocked(self) -> Global___Blocked: ...
     @_builtins.property
     def origin_limited(self) -> Global___OriginLimited: ...
+    @_builtins.property
+    def captcha_required(self) -> Global___CaptchaRequired: ...
     def __init__(
         self,
         *,
         admitted: Global___Admitted | None = ...,
         blocked: Global___Blocked | None = ...,
         origin_limited: Global___OriginLimited | None = ...,
+        captcha_required: Global___CaptchaRequired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "blocked", b"blocked", "origin_limited", b"origin_limited", "outcome", b"outcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "blocked", b"blocked", "captcha_required", b"captcha_required", "origin_limited", b"origin_limited", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "blocked", b"blocked", "origin_limited", b"origin_limited", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "blocked", b"blocked", "captcha_required", b"captcha_required", "origin_limited", b"origin_limited", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["admitted", "blocked", "origin_limited"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["admitted", "blocked", "origin_limited", "captcha_required"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
@@ -226,6 +238,23 @@ class OriginLimited(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OriginLimited: _TypeAlias = OriginLimited  # noqa: Y015
+
+@_typing.final
+class CaptchaRequired(_message.Message):
+    """A penalty lies on the number's range or on the whole system: it refuses nobody who solves a captcha."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptchaRequired: _TypeAlias = CaptchaRequired  # noqa: Y015
 
 @_typing.final
 class SettleAttemptRequest(_message.Message):
@@ -473,18 +502,30 @@ class CheckOriginResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMITED_FIELD_NUMBER: _builtins.int
+    CAPTCHA_REQUIRED_FIELD_NUMBER: _builtins.int
+    LEAST_DIGITS_FIELD_NUMBER: _builtins.int
+    least_digits: _builtins.int
+    """Digits that a code must have: 6 under a penalty on the number's range or the whole system, or while the stream that keeps the
+    soft limits is away; otherwise 0, any.
+    """
     @_builtins.property
     def limited(self) -> Global___OriginLimited:
         """Unset: none."""
+
+    @_builtins.property
+    def captcha_required(self) -> Global___CaptchaRequired:
+        """Set: a captcha must be solved first, if there is one to solve."""
 
     def __init__(
         self,
         *,
         limited: Global___OriginLimited | None = ...,
+        captcha_required: Global___CaptchaRequired | None = ...,
+        least_digits: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limited", b"limited"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["captcha_required", b"captcha_required", "limited", b"limited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limited", b"limited"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captcha_required", b"captcha_required", "least_digits", b"least_digits", "limited", b"limited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -96,7 +96,7 @@ class LockoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckOrigin(self, request, context):
-        """Whether an origin may cause another message to be sent, by the soft limits.
+        """Whether an origin may cause another code to be sent, and how long it must be, by the soft limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

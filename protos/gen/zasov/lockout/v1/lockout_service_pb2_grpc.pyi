@@ -44,7 +44,7 @@ class LockoutServiceStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_lockout_service_pb2.GetStatusRequest, _lockout_service_pb2.GetStatusResponse]
     """What is known of a subject."""
     CheckOrigin: _grpc.UnaryUnaryMultiCallable[_lockout_service_pb2.CheckOriginRequest, _lockout_service_pb2.CheckOriginResponse]
-    """Whether an origin may cause another message to be sent, by the soft limits."""
+    """Whether an origin may cause another code to be sent, and how long it must be, by the soft limits."""
 
 @_typing.type_check_only
 class LockoutServiceAsyncStub(LockoutServiceStub):
@@ -62,7 +62,7 @@ class LockoutServiceAsyncStub(LockoutServiceStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_lockout_service_pb2.GetStatusRequest, _lockout_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """What is known of a subject."""
     CheckOrigin: _aio.UnaryUnaryMultiCallable[_lockout_service_pb2.CheckOriginRequest, _lockout_service_pb2.CheckOriginResponse]  # type: ignore[assignment]
-    """Whether an origin may cause another message to be sent, by the soft limits."""
+    """Whether an origin may cause another code to be sent, and how long it must be, by the soft limits."""
 
 class LockoutServiceServicer(metaclass=_abc_1.ABCMeta):
     """Holds the door: no hash is computed without an attempt that this service admitted. Called by auth alone."""
@@ -107,6 +107,6 @@ class LockoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lockout_service_pb2.CheckOriginRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lockout_service_pb2.CheckOriginResponse, _abc.Awaitable[_lockout_service_pb2.CheckOriginResponse]]:
-        """Whether an origin may cause another message to be sent, by the soft limits."""
+        """Whether an origin may cause another code to be sent, and how long it must be, by the soft limits."""
 
 def add_LockoutServiceServicer_to_server(servicer: LockoutServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

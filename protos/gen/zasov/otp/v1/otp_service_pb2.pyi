@@ -34,6 +34,8 @@ class _VerifyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerifyO
     """It was wrong; see tries_left."""
     VERIFY_OUTCOME_DEAD: _VerifyOutcome.ValueType  # 3
     """No check was made: used, superseded, expired, out of tries, or never issued."""
+    VERIFY_OUTCOME_VOIDED: _VerifyOutcome.ValueType  # 4
+    """No check was made: codes have become longer since this one was issued (B4). A new one will do, and is longer."""
 
 class VerifyOutcome(_VerifyOutcome, metaclass=_VerifyOutcomeEnumTypeWrapper):
     """What became of a check."""
@@ -46,6 +48,8 @@ VERIFY_OUTCOME_WRONG: VerifyOutcome.ValueType  # 2
 """It was wrong; see tries_left."""
 VERIFY_OUTCOME_DEAD: VerifyOutcome.ValueType  # 3
 """No check was made: used, superseded, expired, out of tries, or never issued."""
+VERIFY_OUTCOME_VOIDED: VerifyOutcome.ValueType  # 4
+"""No check was made: codes have become longer since this one was issued (B4). A new one will do, and is longer."""
 Global___VerifyOutcome: _TypeAlias = VerifyOutcome  # noqa: Y015
 
 class _ChallengeState:
@@ -123,12 +127,15 @@ class IssueRequest(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    LEAST_DIGITS_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
     """UUID: the account, or the guard of an identifier that resolves to nothing. Cool-down and budget are counted by it."""
     flow_id: _builtins.str
     """UUID: codes of one flow supersede each other; flows live side by side."""
     purpose: _otp_event_pb2.OtpPurpose.ValueType
     """What the code is good for."""
+    least_digits: _builtins.int
+    """The code has at least so many digits: 4, 6 or 8; 0: as otp itself finds right. It finds more right, never fewer."""
     @_builtins.property
     def destination(self) -> Global___Destination:
         """Where it goes. Unset: a decoy for somebody unknown; it costs and answers the same, is never delivered, never right."""
@@ -145,10 +152,11 @@ class IssueRequest(_message.Message):
         purpose: _otp_event_pb2.OtpPurpose.ValueType = ...,
         destination: Global___Destination | None = ...,
         origin: _meta_pb2.Origin | None = ...,
+        least_digits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "flow_id", b"flow_id", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "flow_id", b"flow_id", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,183 @@
+"""Ten times as many sign-ins as can be hashed, for a minute: what is still served, how soon the rest is refused, what it costs
+(M21).
+
+Arrivals come at a fixed rate, answered or not, and their times count from when they were due. The load's own work shares the
+cores with what it measures: one hashing thread fewer than cores, so that there is a core for it.
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import grpc
+import uvloop
+from rich.console import Console
+
+from bench.processes import Usage, resident_mb
+from bench.report import table
+from devstack.handsets import Handsets
+from devstack.paths import BUILD
+from devstack.stack import Stack
+from devstack.state import write_json
+from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+from devstack.wiring import SERVICES
+from services.chassis.errors import ServiceError
+
+# So many that hardly two sign-ins of one person are under way at once: those would wait for each other's places.
+PEOPLE = 192
+# More callers than places would be overload already.
+CLOSED_CALLERS = 16
+PEAK_S = 15.0
+TIMES = 10
+PASSWORD = "Winter-in-Tver-26"
+_DEADLINE_S = 10.0
+
+console = Console()
+
+
+@dataclass
+class Answers:
+    """What came back. Seconds are since each call was due; `at` is since the stretch began."""
+
+    signed_in: list[float] = field(default_factory=list)
+    signed_in_at: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    without_retry_time: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    # How late calls left: what the load itself adds to every time above.
+    late: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
+
+    def goodput(self, since: float = 0.0, until: float = 1e9) -> float:
+        until = min(until, self.elapsed)
+        return sum(since <= at < until for at in self.signed_in_at) / (until - since)
+
+
+class Load:
+    """Sign-ins of many people, each from an address of their own."""
+
+    def __init__(self, people: list[Subscriber]) -> None:
+        self._people = people
+
+    async def as_fast_as_served(self, seconds: float) -> Answers:
+        """Closed loop: the peak."""
+        answers, started = Answers(), time.perf_counter()
+
+        async def caller(number: int) -> None:
+            while (now := time.perf_counter()) - started < seconds:
+                await self._one(answers, self._people[number], due=now, started=started)
+
+        await asyncio.gather(*(caller(number) for number in range(CLOSED_CALLERS)))
+        answers.elapsed = time.perf_counter() - started
+        return answers
+
+    async def at_rate(self, per_s: float, seconds: float) -> Answers:
+        """Open loop: one due every 1/per_s, whatever becomes of the others."""
+        answers, started, calls = Answers(), time.perf_counter(), set[asyncio.Task[None]]()
+        for number in range(int(per_s * seconds)):
+            due = started + number / per_s
+            if (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            answers.late.append(time.perf_counter() - due)
+            person = self._people[number % len(self._people)]
+            calls.add(call := asyncio.create_task(self._one(answers, person, due, started)))
+            call.add_done_callback(calls.discard)
+        answers.elapsed = time.perf_counter() - started
+        if calls:
+            await asyncio.wait(calls)
+        return answers
+
+    async def _one(self, answers: Answers, person: Subscriber, due: float, started: float) -> None:
+        try:
+            await person.sign_in(PASSWORD, _DEADLINE_S)
+        except ServiceError as error:
+            if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                answers.refused.append(time.perf_counter() - due)
+                answers.without_retry_time += error.retry_after is None
+            else:
+                answers.others[f"{error.code.name} {error.reason}"] += 1
+            return
+        now = time.perf_counter()
+        answers.signed_in.append(now - due)
+        answers.signed_in_at.append(now - started)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=float, default=60.0, help="how long the overload lasts")
+    arguments.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1), help="hashing threads")
+    asked = arguments.parse_args()
+    overrides = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
+    overrides["auth"]["ZASOV_AUTH_HASH_THREADS"] = str(asked.threads)
+    with (
+        tempfile.TemporaryDirectory(prefix="zasov-bench-") as folder,
+        Stack(
+            Path(folder), settings_overrides=overrides, progress=lambda text: console.print(f"· {text}", style="dim")
+        ) as stack,
+    ):
+        figures = {"hash_threads": asked.threads, **uvloop.run(_bench(stack.describe(), asked.seconds))}
+    write_json(BUILD / "overload.json", figures)
+    console.print(table("Overload", figures))
+    console.print(f"The same in {BUILD / 'overload.json'}", style="dim", highlight=False)
+
+
+async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
+    server = {"auth-server": addresses["pids"]["auth-server"]}
+    async with grpc.aio.insecure_channel(addresses["grpc"]["auth"]) as channel:
+        handsets = Handsets(addresses["smsc"]["handsets"])
+        people = [Subscriber(BackEnd(channel), handsets, new_phone(), new_client()) for _ in range(PEOPLE)]
+        console.print(f"· Registering {PEOPLE} subscribers", style="dim")
+        await asyncio.gather(*(_register(people[first::CLOSED_CALLERS]) for first in range(CLOSED_CALLERS)))
+        load = Load(people)
+        console.print("· Warming up", style="dim")
+        await load.as_fast_as_served(PEAK_S)
+        await load.at_rate(100, 5)
+        before = await load.as_fast_as_served(PEAK_S)
+        memory_before, peak = resident_mb(server)["auth-server"], before.goodput()
+        console.print(f"· Peak {peak:.1f}/s; now {TIMES * peak:.0f}/s for {seconds:.0f} s", style="dim")
+        usage = Usage(addresses["pids"])
+        overload = await load.at_rate(TIMES * peak, seconds)
+        spent = usage.since()
+        memory_after = resident_mb(server)["auth-server"]
+        after = await load.as_fast_as_served(PEAK_S)
+        # A peak of its own, taken after: a machine's speed drifts.
+        peak = (peak + after.goodput(5)) / 2
+    return {
+        "peak_per_s": round(peak, 1),
+        "offered_per_s": round((len(overload.refused) + len(overload.signed_in)) / overload.elapsed, 1),
+        "goodput_per_s": round(overload.goodput(), 1),
+        "goodput_ratio": round(overload.goodput() / peak, 3),
+        "refused": len(overload.refused),
+        "refused_p50_ms": _percentile(overload.refused, 50),
+        "refused_p99_ms": _percentile(overload.refused, 99),
+        "refused_max_ms": round(max(overload.refused) * 1000, 1),
+        "refused_without_retry_time": overload.without_retry_time,
+        "load_late_p99_ms": _percentile(overload.late, 99),
+        "signed_in_p50_ms": _percentile(overload.signed_in, 50),
+        "signed_in_p99_ms": _percentile(overload.signed_in, 99),
+        "other_answers": dict(overload.others),
+        "auth_resident_mb_before": memory_before,
+        "auth_resident_mb_after": memory_after,
+        "recovery_goodput_ratio_first_2_s": round(after.goodput(0, 2) / peak, 3),
+        "cores_used": {name: round(spent_s / overload.elapsed, 2) for name, spent_s in spent.items() if spent_s > 0.2},
+    }
+
+
+async def _register(people: list[Subscriber]) -> None:
+    for person in people:
+        await person.register(PASSWORD)
+
+
+def _percentile(seconds: list[float], percent: int) -> float:
+    return round(quantiles(seconds, n=100)[percent - 1] * 1000, 1)
+
+
+if __name__ == "__main__":
+    main()
