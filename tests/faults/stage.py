@@ -51,6 +51,11 @@ _SETTINGS: dict[str, dict[str, str]] = {
         "ZASOV_LOCKOUT_SWEEP_EVERY_S": "0.5",
         "ZASOV_LOCKOUT_STREAM_SESSION_TIMEOUT_S": "3",
         "ZASOV_LOCKOUT_POSTGRES_COMMAND_TIMEOUT_S": "3",
+        # All these people are of one range, and fail more often than a country does.
+        "ZASOV_LOCKOUT_FAILURES_BY_RANGE_BURST": "1000000",
+        "ZASOV_LOCKOUT_FAILURES_BY_SYSTEM_BURST": "1000000",
+        "ZASOV_LOCKOUT_CODES_BY_RANGE_BURST": "1000000",
+        "ZASOV_LOCKOUT_CODES_BY_SYSTEM_BURST": "1000000",
     },
     "notifier": {"ZASOV_NOTIFIER_LEASE_S": "4", "ZASOV_NOTIFIER_RETRY_MOST_S": "2"},
 }
