@@ -45,37 +45,25 @@ class Run:
     async def round(self, fault: Fault, line: Line) -> None:
         """Load, fault, load, quiet; then every invariant over the whole history so far."""
         began, first = time.monotonic(), len(self._client.calls)
-        marks: list[str] = []
-
-        def mark(what: str) -> None:
-            marks.append(f"{what} {time.monotonic() - began:.1f}")
-
         self._load.go()
         keeper = asyncio.create_task(self._keep_alive(fault, line))
         found: list[str] = []
         try:
             found += await self._until_signed_in("before the fault")
-            mark("warm")
             await fault.strike(self._stack)
-            mark("struck")
             await fault.hold()
-            mark("held")
             if fault.harmless:
                 found += await self._until_signed_in("with the fault on")
                 found += await self._until_quiet_and_sound()
                 self._load.go()
             await fault.heal(self._stack)
-            mark("healed")
             found += await self._until_signed_in("after the fault")
-            mark("works")
         except (NotReady, ProcessDied) as error:
             found.append(f"does not come back: {error}")
         found += await self._until_quiet_and_sound()
-        mark("checked")
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
-        print(marks)
         line.rounds += 1
         line.seconds += time.monotonic() - began
         line.count(self._client.calls[first:])
