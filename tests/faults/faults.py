@@ -46,10 +46,9 @@ class Fault:
 
     async def heal(self, stack: Stack) -> None:
         # What the others stand on comes back first.
-        for process in sorted(self.victims, key=lambda one: one not in INFRASTRUCTURE):
-            for action, name in self.parts:
-                if name == process:
-                    await asyncio.to_thread(action.heal, stack, process)
+        for infrastructure in (True, False):
+            parts = [one for one in self.parts if (one[1] in INFRASTRUCTURE) == infrastructure]
+            await asyncio.gather(*(asyncio.to_thread(action.heal, stack, process) for action, process in parts))
 
 
 def _kill(stack: Stack, process: str) -> None:
