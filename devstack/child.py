@@ -72,18 +72,22 @@ class Child:
         return self._process.poll()
 
     def send(self, number: int) -> None:
-        """Sends a signal. SIGKILL is awaited, along with the process's own children.
+        """Sends a signal. SIGKILL is awaited, along with the process's own children; they stop and go on with it, too.
 
-        PostgreSQL's backends outlive their postmaster for some milliseconds, and while one is left no new server
-        starts on that data folder.
+        PostgreSQL works in its backends. They outlive their postmaster for some milliseconds, and while one is left no
+        new server starts on that data folder.
         """
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            # The parent first: once it stands still there are no new ones.
+            self._process.send_signal(number)
+            for process in self._descendants():
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            return
         if number != signal.SIGKILL:
             self._process.send_signal(number)
             return
-        try:
-            family = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
+        family = self._descendants()
         self._process.kill()
         self._process.wait(timeout=GRACE_SECONDS)
         until("the process's own children", lambda: not any(map(runs, family)), timeout=GRACE_SECONDS, interval=0.005)
@@ -92,7 +96,7 @@ class Child:
         if self.is_alive:
             self._process.send_signal(self.stop_signal)
             # One that a test has stopped could not hear it otherwise.
-            self._process.send_signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
 
     def stop(self, grace: float = GRACE_SECONDS) -> int:
         """Asks, waits up to `grace` seconds, then kills; returns the exit status."""
@@ -104,6 +108,12 @@ class Child:
 
     def wait(self, timeout: float) -> int:
         return self._process.wait(timeout=timeout)
+
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
 
     def log_tail(self, lines: int = 30) -> str:
         return tail(self.log, lines)

@@ -22,7 +22,8 @@ _ROLES_TIER = 2
 class Stack:
     """`up()` returns when every role says that it is ready; `down()` stops all of it. A context manager, too.
 
-    `settings_overrides` are environment variables by service ("auth") or by process ("auth-worker").
+    `settings_overrides` are environment variables by service ("auth") or by process ("auth-worker"). `spare` roles have
+    addresses, and start when `start_role` says so.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Stack:
         *,
         settings_overrides: Mapping[str, Mapping[str, str]] | None = None,
         roles: Sequence[wiring.Role] = wiring.ROLES,
+        spare: Sequence[wiring.Role] = (),
         detached: bool = False,
         progress: Progress = silent,
     ) -> None:
@@ -40,14 +42,18 @@ class Stack:
         self.infra = Infra(self.supervisor, progress=progress)
         self._progress = progress
         services = {role.service: None for role in roles}
-        servers = [role.service for role in roles if role.is_server]
+        listen = {role: _address() for role in roles if role.is_server}
         self.at = wiring.Addresses(
             databases={service: self.infra.postgres.url(service) for service in services},
             kafka=self.infra.kafka.bootstrap,
             smsc=f"127.0.0.1:{self.infra.smsc_port}",
-            grpc={service: _address() for service in servers},
-            health={service: _address() for service in servers},
-            metrics={role.name: _address() for role in roles},
+            listen={role.name: address for role, address in listen.items()},
+            grpc={
+                service: wiring.dial([address for role, address in listen.items() if role.service == service])
+                for service in dict.fromkeys(role.service for role in listen)
+            },
+            health={role.name: _address() for role in listen},
+            metrics={role.name: _address() for role in (*roles, *spare)},
             keys=self.state_dir / "keys",
             traces=self.state_dir / "traces",
             overrides=settings_overrides or {},
@@ -70,10 +76,10 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.down()
 
-    def start_role(self, role: wiring.Role) -> None:
-        """Starts one role's process; `wait_role` says when it serves."""
+    def start_role(self, role: wiring.Role, extra: Mapping[str, str] | None = None) -> None:
+        """Starts one role's process, with `extra` variables; `wait_role` says when it serves."""
         argv = [sys.executable, "-m", f"services.{role.service}", role.role]
-        self.supervisor.start(role.name, argv, self.environment_of(role), tier=_ROLES_TIER)
+        self.supervisor.start(role.name, argv, self.environment_of(role) | dict(extra or {}), tier=_ROLES_TIER)
 
     def wait_role(self, name: str, timeout: float = 60.0) -> None:
         """Until the process answers `/ready` with 200; `ProcessDied` at once, with its log's end, if it has ended."""

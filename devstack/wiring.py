@@ -1,8 +1,8 @@
 """What each process is told: the one place that knows the names of the services' settings, topics and databases."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,17 @@ SMSC_PASSWORD = "devstack"  # of a simulator on loopback; SMPP allows eight char
 
 # Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
 PARTITIONS = 4
+# The broker refuses records of a producer whose clock is an hour fast, and retention would go by that clock (rule 5).
+_DATED_BY_THE_BROKER = {"message.timestamp.type": "LogAppendTime"}
 TOPICS = (
-    *(Topic(name, PARTITIONS) for name in streams.EVENT_TOPICS),
-    Topic(lockout_topics.LIMITS, PARTITIONS),
+    *(Topic(name, PARTITIONS, _DATED_BY_THE_BROKER) for name in streams.EVENT_TOPICS),
+    Topic(lockout_topics.LIMITS, PARTITIONS, _DATED_BY_THE_BROKER),
     # Faust's changelog never recovers once retention has emptied it.
-    Topic(lockout_topics.CHANGELOG, PARTITIONS, {"cleanup.policy": "compact"}),
+    Topic(lockout_topics.CHANGELOG, PARTITIONS, {**_DATED_BY_THE_BROKER, "cleanup.policy": "compact"}),
     # Faust writes its dead letters by the partition count that it was told.
-    Topic(lockout_topics.DEAD_LETTERS, PARTITIONS),
-    Topic("zasov.auth.deadletters.v1", 1),
-    Topic("zasov.notifier.deadletters.v1", 1),
+    Topic(lockout_topics.DEAD_LETTERS, PARTITIONS, _DATED_BY_THE_BROKER),
+    Topic("zasov.auth.deadletters.v1", 1, _DATED_BY_THE_BROKER),
+    Topic("zasov.notifier.deadletters.v1", 1, _DATED_BY_THE_BROKER),
 )
 
 
@@ -41,10 +43,12 @@ class Role:
     service: str
     role: str
     needs_kafka: bool
+    number: int = 1  # of several that do the same side by side
 
     @property
     def name(self) -> str:
-        return f"{self.service}-{self.role}"
+        """auth-server, auth-server-2 …"""
+        return f"{self.service}-{self.role}" + (f"-{self.number}" if self.number > 1 else "")
 
     @property
     def is_server(self) -> bool:
@@ -62,6 +66,11 @@ ROLES = (
 )
 
 
+def replicated(role: Role, replicas: int) -> tuple[Role, ...]:
+    """The role as so many processes."""
+    return tuple(replace(role, number=number) for number in range(1, replicas + 1))
+
+
 @dataclass(frozen=True)
 class Addresses:
     """Where everything of one stack listens; "host:port" each, by service or by the process's name."""
@@ -69,8 +78,9 @@ class Addresses:
     databases: Mapping[str, str]  # service -> PostgreSQL URL
     kafka: str
     smsc: str
-    grpc: Mapping[str, str]  # service -> address of its server
-    health: Mapping[str, str]  # service -> plaintext gRPC health
+    listen: Mapping[str, str]  # process -> address of its gRPC server
+    grpc: Mapping[str, str]  # service -> what a client dials: its server, or all of its servers
+    health: Mapping[str, str]  # process -> plaintext gRPC health
     metrics: Mapping[str, str]  # process -> HTTP /ready, /live and /metrics
     keys: Path
     traces: Path
@@ -92,17 +102,23 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     }
     if role.is_server:
         settings |= {
-            "LISTEN": at.grpc[role.service],
-            "HEALTH_LISTEN": at.health[role.service],
+            "LISTEN": at.listen[role.name],
+            "HEALTH_LISTEN": at.health[role.name],
             "REFLECTION": "true",
         }
     # A service reads only what it declares, so all are told where all the others are.
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
-    hashing = {"PYTHONPATH": str(build)} if role.name == "auth-server" and (build := avx2_build()) else {}
+    hashes = (role.service, role.role) == ("auth", "server")
+    hashing = {"PYTHONPATH": str(build)} if hashes and (build := avx2_build()) else {}
     own = hashing | {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
     return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))
+
+
+def dial(addresses: Sequence[str]) -> str:
+    """A gRPC target that stands for all of them; clients go round (services/chassis/rpc_clients.py)."""
+    return addresses[0] if len(addresses) == 1 else "ipv4:" + ",".join(addresses)
 
 
 def has_smsc() -> bool:

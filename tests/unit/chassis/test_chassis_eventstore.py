@@ -1,7 +1,7 @@
 """Facts become events with a place, an id and bytes that are the same wherever they are written."""
 
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -34,6 +34,13 @@ def test_the_bytes_say_what_the_columns_say() -> None:
         assert event.meta.occurred_at.ToDatetime(tzinfo=UTC) == at == NOW
         assert payload_of(event) == fact.payload
         assert type_of(payload_of(event)) == kind
+
+
+def test_an_id_tells_the_databases_time_whatever_the_clock_of_the_process() -> None:
+    """Auth decides by it whether a block's notice may still come to be known."""
+    (first, *_) = stamp(LockoutEvent, STREAM, 0, FACTS, NOW).ids
+    assert (first.version, first.variant) == (7, RFC_4122)
+    assert (first.int >> 80) / 1000 == pytest.approx(NOW.timestamp(), abs=0.001)
 
 
 def test_ids_are_unique_and_in_order_of_time() -> None:

@@ -1,0 +1,128 @@
+"""What the clients asked and what they were told: one half of what the stores are compared with."""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+import grpc
+from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+
+from devstack.subscriber import BackEnd
+from services.chassis.errors import ServiceError, from_rpc_error
+
+OK = "OK"
+# No outcome was told: gRPC's own failures, and the service's "try again".
+UNCLEAR = frozenset({"UNCLEAR", "TEMPORARILY_UNAVAILABLE", "DRAINING"})
+
+_EPOCH = time.time() - time.monotonic()
+_trace: ContextVar[str] = ContextVar("trace")
+
+
+def now() -> float:
+    """Unix time by a clock that never goes back."""
+    return _EPOCH + time.monotonic()
+
+
+@dataclass
+class Call:
+    """One call. trace: the id by which its events are found. ended: None while it is under way. answer: OK, or a reason.
+
+    session_id: of the session that it began, or that it was made with.
+    """
+
+    kind: str
+    phone: str
+    guess: str | None = None
+    new_password: str | None = None
+    trace: str = field(default_factory=lambda: token_hex(16))
+    started: float = field(default_factory=now)
+    ended: float | None = None
+    answer: str = "UNCLEAR"
+    account_id: str = ""
+    session_id: str = ""
+    attempts_left: int | None = None
+
+    @property
+    def is_unclear(self) -> bool:
+        return self.answer in UNCLEAR
+
+
+class TracedBackEnd(BackEnd):
+    """Each call belongs to the trace of the Call that is being made."""
+
+    async def call(self, method: object, request: object, timeout_s: float | None = None) -> object:
+        metadata = (("traceparent", f"00-{_trace.get()}-{token_hex(8)}-01"),)
+        try:
+            return await method(request, timeout=timeout_s or self._timeout_s, metadata=metadata)  # type: ignore[operator]
+        except grpc.aio.AioRpcError as error:
+            # Without our details it comes from gRPC, whatever its code: nobody knows what became of the call.
+            if not any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ()):
+                raise Unclear from None
+            raise from_rpc_error(error) from None
+
+
+class Unclear(Exception):
+    """The call failed on its way."""
+
+
+class Client:
+    """Makes calls and remembers them. Each returns the Call; what else an answer holds is beside it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.calls: list[Call] = []
+        self._back_end = TracedBackEnd(channel)
+
+    async def sign_in(self, phone: str, guess: str, origin: ClientContext, timeout_s: float) -> tuple[Call, Session | None]:
+        call = Call("sign_in", phone, guess=guess)
+        return call, await self._make(call, self._back_end.sign_in(phone, guess, origin, timeout_s))
+
+    async def change_password(self, phone: str, session: Session, guess: str, new: str, origin: ClientContext) -> Call:
+        call = Call("change_password", phone, guess=guess, new_password=new, session_id=session.session_id)
+        await self._make(call, self._back_end.change_password(session.token, guess, new, origin))
+        return call
+
+    async def introspect(self, phone: str, session: Session) -> Call:
+        call = Call("introspect", phone, session_id=session.session_id)
+        active = await self._make(call, self._back_end.is_active(session.token))
+        if call.answer == OK and not active:
+            call.answer = "INACTIVE"
+        return call
+
+    async def start(self, flow: str, phone: str, origin: ClientContext) -> tuple[Call, CodeSent | None]:
+        """flow: recovery or registration, here and below."""
+        method = self._back_end.start_recovery if flow == "recovery" else self._back_end.start_registration
+        call = Call(f"start_{flow}", phone)
+        return call, await self._make(call, method(phone, origin))
+
+    async def confirm(self, flow: str, phone: str, grant: str, code: str, origin: ClientContext) -> tuple[Call, str | None]:
+        method = self._back_end.confirm_recovery if flow == "recovery" else self._back_end.confirm_registration
+        call = Call(f"confirm_{flow}", phone)
+        return call, await self._make(call, method(grant, code, origin))
+
+    async def choose(
+        self, flow: str, phone: str, grant: str, password: str, origin: ClientContext
+    ) -> tuple[Call, Session | None]:
+        recovers = flow == "recovery"
+        method = self._back_end.choose_recovery_password if recovers else self._back_end.choose_registration_password
+        call = Call(f"choose_{flow}", phone, new_password=password)
+        return call, await self._make(call, method(grant, password, origin))
+
+    async def _make(self, call: Call, work: object) -> object:
+        _trace.set(call.trace)
+        self.calls.append(call)
+        try:
+            answer = await work  # type: ignore[misc]
+        except ServiceError as error:
+            call.answer = error.reason
+            if "attempts_left" in error.metadata:
+                call.attempts_left = int(error.metadata["attempts_left"])
+            return None
+        except Unclear:
+            return None
+        finally:
+            call.ended = now()
+        call.answer = OK
+        if isinstance(answer, Session):
+            call.account_id, call.session_id = answer.account_id, answer.session_id
+        return answer

@@ -1,0 +1,34 @@
+"""What must hold after every fault. An invariant takes a History and says what breaks it, a line each; nothing: it holds."""
+
+from collections.abc import Callable, Sequence
+
+from tests.faults.history import History
+from tests.faults.invariants import answers, codes, messages, publishing, rest, strikes
+
+Invariant = Callable[[History], Sequence[str]]
+
+INVARIANTS: dict[str, Invariant] = {
+    "each event is in Kafka": publishing.each_public_event_is_in_kafka_and_no_other,
+    "in order per subject": publishing.each_stream_is_in_order_after_dedup,
+    "nothing is left over": rest.nothing_is_left_over,
+    "answers agree with the store": answers.each_answer_agrees_with_the_store,
+    "time is the database's": answers.events_are_dated_by_the_database,
+    "only the right password gets in": answers.only_the_right_password_gets_in,
+    "an old password is dead": answers.an_old_password_is_dead_once_the_new_one_is_acknowledged,
+    "old sessions have ended": answers.a_new_password_has_ended_all_older_sessions,
+    "three wrong guesses at most": strikes.no_more_than_three_wrong_guesses_since_a_success,
+    "strikes are the history": strikes.strikes_are_what_the_history_says,
+    "subjects are their events": strikes.each_subject_is_its_events,
+    "no block under three": strikes.nobody_is_blocked_with_fewer_than_three,
+    "a block holds": strikes.a_block_is_lifted_by_a_new_password_alone,
+    "lost attempts are unclear answers": strikes.attempts_were_lost_by_unclear_calls_alone,
+    "codes: three tries, one use": codes.three_tries_and_one_use,
+    "sent once": messages.nothing_is_sent_twice_but_what_is_reported_ambiguous,
+    "nothing is forgotten": messages.each_event_that_asks_for_a_message_has_one_with_an_end,
+    "other checkers": rest.other_checkers_agree,
+}
+
+
+def violations(history: History) -> list[tuple[str, str]]:
+    """Each with the name of its invariant."""
+    return [(name, text) for name, check in INVARIANTS.items() for text in check(history)]

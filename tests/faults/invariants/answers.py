@@ -1,0 +1,151 @@
+"""What clients were told is what the stores hold. An unclear answer may be either."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from uuid import UUID
+
+from tests.faults.calls import OK, Call
+from tests.faults.history import Event, History
+
+_SUCCESS = ("LoginSucceeded", "SessionStarted")
+_WRONG = ("LoginFailed",)
+_REFUSED = ("LoginRefused",)
+_RESET = ("PasswordReset", "SessionEnded", "SessionStarted")
+_REGISTERED = ("AccountRegistered", "SessionStarted")
+_GUESS = {"CREDENTIALS_REJECTED": [_WRONG], "SIGN_IN_BLOCKED": [_REFUSED]}
+# A decoy's own events never leave otp's store.
+_START = {
+    OK: [("OtpIssued",), ("DecoyIssued",)],
+    "COOL_DOWN": [("OtpRefused",), ()],
+    "CODE_BUDGET_SPENT": [("OtpRefused",), ()],
+}
+_CONFIRM = {OK: [("OtpVerified",)], "CODE_REJECTED": [("OtpFailed",)], "CODE_DEAD": [(), ("OtpFailed",)]}
+
+# For each kind of call and each answer: what the stores may hold on behalf of it. Answers not named leave nothing.
+OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
+    "sign_in": {OK: [_SUCCESS], **_GUESS},
+    "change_password": {OK: [("PasswordChanged", "SessionEnded")], **_GUESS},
+    "start_recovery": _START,
+    "start_registration": _START,
+    "confirm_recovery": _CONFIRM,
+    "confirm_registration": _CONFIRM,
+    "choose_recovery": {OK: [_RESET]},
+    "choose_registration": {OK: [_RESET, _REGISTERED]},
+    "introspect": {},
+}
+_NEW_PASSWORD = ("AccountRegistered", "PasswordChanged", "PasswordReset")
+# Written by a sweep or by another's request, long after.
+_NOBODYS = frozenset({"OtpExpired", "OtpSuperseded", "PasswordRehashed"})
+# Clocks of the client and of the database are one machine's; this is what reading them takes.
+_SLACK_S = 0.05
+
+
+def each_answer_agrees_with_the_store(history: History) -> list[str]:
+    found = []
+    for call in history.calls:
+        caused = Counter(event.kind for event in history.caused_by.get(call.trace, ()) if event.kind not in _NOBODYS)
+        outcomes = OUTCOMES[call.kind]
+        allowed = outcomes.get(call.answer, [()])
+        if call.is_unclear:
+            allowed = [(), *(one for each in outcomes.values() for one in each)]
+        if caused not in [Counter(one) for one in allowed]:
+            held = ", ".join(sorted(caused.elements())) or "nothing"
+            found.append(f"{call.kind} was answered {call.answer}, and the store holds {held}")
+        if call.answer == "INTERNAL":
+            found.append(f"{call.kind} was answered INTERNAL")
+        found += _wrong_session(call, history)
+    for service in ("auth", "otp"):
+        for event in history.of(service):
+            trace = history.trace_of.get(event.event_id)
+            if event.is_public and event.kind not in _NOBODYS and trace is not None and trace not in history.call_of:
+                found.append(f"nobody asked for {event.kind} {event.event_id}")
+    return found
+
+
+def _wrong_session(call: Call, history: History) -> list[str]:
+    if call.answer != OK or call.kind not in ("sign_in", "choose_recovery", "choose_registration"):
+        return []
+    started = [event for event in history.caused_by.get(call.trace, ()) if event.kind == "SessionStarted"]
+    if [(str(one.stream_id), one.payload.session_id) for one in started] != [(call.account_id, call.session_id)]:
+        return [f"the session that {call.kind} answered is not the one that is stored"]
+    if UUID(call.session_id) not in history.live_sessions | history.ended_sessions:
+        return [f"the session that {call.kind} answered does not exist"]
+    return []
+
+
+def events_are_dated_by_the_database(history: History) -> list[str]:
+    """Between a call's begin and its answer, whatever the clocks of the processes that answered it."""
+    return [
+        f"{event.kind} of {call.kind} is dated {event.at - call.started:.3f} s after the call began"
+        for call in history.calls
+        if not call.is_unclear and call.ended is not None
+        for event in history.caused_by.get(call.trace, ())
+        if not call.started - _SLACK_S <= event.at <= call.ended + _SLACK_S
+    ]
+
+
+def only_the_right_password_gets_in(history: History) -> list[str]:
+    """Judged by the hash that is stored for the version that was tested."""
+    found = []
+    for event in history.of("auth", "LoginSucceeded", "LoginFailed"):
+        call = history.call_of.get(history.trace_of.get(event.event_id, ""))
+        if call is None or (event.kind == "LoginFailed" and not event.payload.identifier_known):
+            continue
+        version = event.payload.credential_version
+        password = history.passwords.get((event.stream_id, version))
+        if password is None:
+            found.append(f"version {version} of {event.stream_id} is no password that anybody chose")
+        elif (call.guess == password) != (event.kind == "LoginSucceeded"):
+            found.append(f"{event.kind} at version {version} of {event.stream_id}, by a guess that says otherwise")
+    return found
+
+
+def an_old_password_is_dead_once_the_new_one_is_acknowledged(history: History) -> list[str]:
+    acknowledged: dict[UUID, list[tuple[float, int]]] = defaultdict(list)
+    for event, call in _with_calls(history, history.of("auth", *_NEW_PASSWORD)):
+        if call.answer == OK and call.ended is not None:
+            acknowledged[event.stream_id].append((call.ended, event.payload.credential_version))
+    found = []
+    for event, call in _with_calls(history, history.of("auth", "LoginSucceeded")):
+        tested = event.payload.credential_version
+        newest = max((version for ended, version in acknowledged[event.stream_id] if ended < call.started), default=0)
+        if tested < newest:
+            found.append(f"{event.stream_id}: version {tested} got in after {newest} was acknowledged")
+    current: dict[UUID, int] = {}
+    for event in history.of("auth", *_NEW_PASSWORD, "LoginSucceeded"):
+        version = event.payload.credential_version
+        if event.kind == "LoginSucceeded" and version != current.get(event.stream_id):
+            found.append(f"{event.stream_id}: a success at version {version} follows version {current.get(event.stream_id)}")
+        elif event.kind != "LoginSucceeded":
+            current[event.stream_id] = version
+    return found
+
+
+def a_new_password_has_ended_all_older_sessions(history: History) -> list[str]:
+    found = []
+    ended_at: dict[str, float] = {}
+    for stream in history.streams("auth").values():
+        open_sessions: dict[str, None] = {}
+        for event in stream:
+            if event.kind == "SessionStarted":
+                open_sessions[event.payload.session_id] = None
+            elif event.kind == "SessionEnded":
+                kept = event.payload.all_except_session_id
+                call = history.call_of.get(history.trace_of.get(event.event_id, ""))
+                for session in set(open_sessions) - {kept}:
+                    del open_sessions[session]
+                    ended_at[session] = call.ended if call and call.answer == OK and call.ended else float("inf")
+                    if UUID(session) not in history.ended_sessions:
+                        found.append(f"session {session} outlived a new password")
+        found += [f"session {one} has ended by nothing" for one in open_sessions if UUID(one) in history.ended_sessions]
+    for call in history.answered("introspect"):
+        if ended_at.get(call.session_id, float("inf")) + _SLACK_S < call.started:
+            found.append(f"session {call.session_id} was active after a new password was acknowledged")
+    return found
+
+
+def _with_calls(history: History, events: Iterable[Event]) -> Iterable[tuple[Event, Call]]:
+    for event in events:
+        call = history.call_of.get(history.trace_of.get(event.event_id, ""))
+        if call is not None:
+            yield event, call

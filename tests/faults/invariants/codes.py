@@ -1,0 +1,18 @@
+"""One-time codes: what otp's history says."""
+
+from collections import Counter
+
+from tests.faults.history import History
+
+_TRIES = 3
+
+
+def three_tries_and_one_use(history: History) -> list[str]:
+    found = []
+    for stream_id, events in history.streams("otp").items():
+        seen = Counter(event.kind for event in events)
+        if seen["OtpFailed"] > _TRIES:
+            found.append(f"code {stream_id} was checked wrong {seen['OtpFailed']} times")
+        if seen["OtpVerified"] > 1:
+            found.append(f"code {stream_id} was used {seen['OtpVerified']} times")
+    return found

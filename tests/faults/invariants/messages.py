@@ -1,0 +1,72 @@
+"""SMS: what stands on the handsets, beside what the notifier's store says."""
+
+from collections import Counter
+from uuid import UUID
+
+from tests.faults.history import History, Sms
+
+# Which events ask for a message. A new kind of notice joins with a line.
+_ASK = {("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("lockout", "AccountBlocked")}
+_ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})
+
+
+def nothing_is_sent_twice_but_what_is_reported_ambiguous(history: History) -> list[str]:
+    """A text whose id the store knows belongs to its notification: one each, and one more for each ambiguity reported.
+
+    A text whose id the store does not know was on the wire when a worker died: there must be a report for it.
+    """
+    ambiguous = Counter(event.stream_id for event in history.of("notifier", "MessageAmbiguous"))
+    arrived: Counter[UUID] = Counter()
+    unknown: Counter[str] = Counter()
+    for text in history.texts:
+        notifications = {history.parts.get(one) for one in text.message_ids}
+        if None in notifications:
+            unknown[text.phone] += 1
+        else:
+            arrived.update(one for one in notifications if one is not None)
+    found = [
+        f"notification {one} arrived {count} times, {ambiguous[one]} reported ambiguous"
+        for one, count in arrived.items()
+        if count > 1 + ambiguous[one]
+    ]
+    excused: Counter[str] = Counter()
+    for message in history.messages:
+        excused[_phone_of(message, history)] += ambiguous[message.notification_id]
+    found += [
+        f"{count} texts on one handset are unknown to the notifier, {excused[phone]} were reported ambiguous"
+        for phone, count in unknown.items()
+        if count > excused[phone]
+    ]
+    same = Counter((text.phone, text.text) for text in history.texts if any(letter.isdigit() for letter in text.text))
+    for (phone, _), count in same.items():
+        if count > 1 + excused[phone]:
+            found.append(f"the same code arrived {count} times on one handset, {excused[phone]} reported ambiguous")
+    return found
+
+
+def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> list[str]:
+    """Delivered for all but what is told to be otherwise; and what is told to be delivered stands on the handset."""
+    found = []
+    by_cause = Counter(message.cause_event_id for message in history.messages)
+    for event in history.events:
+        if event.is_public and (event.service, event.kind) in _ASK and by_cause[event.event_id] != 1:
+            found.append(f"{by_cause[event.event_id]} messages for {event.kind} {event.event_id}")
+    arrived = {history.parts.get(one) for text in history.texts for one in text.message_ids}
+    for message in history.messages:
+        if message.state not in _ENDS:
+            found.append(f"a message of kind {message.kind} is left {message.state}")
+        if message.state == "delivered" and message.notification_id not in arrived:
+            found.append(f"a message of kind {message.kind} is told to be delivered, and is not")
+        if message.state == "void" and message.kind != "code":
+            # A code may have been used, superseded or have expired; a notice is open for hours.
+            found.append(f"a notice of kind {message.kind} was never sent")
+    return found
+
+
+def _phone_of(message: Sms, history: History) -> str:
+    """Whose handset it was for; empty: not known."""
+    if message.kind == "code":
+        call = history.call_of.get(history.trace_of.get(message.cause_event_id, ""))
+        return call.phone if call else ""
+    account = history.accounts.get(message.cause_stream_id)
+    return account.phone if account else ""

@@ -1,0 +1,180 @@
+"""The steady load: many subscribers at once, right and wrong, each caller again as soon as it is answered."""
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from zasov.auth.v1.common_pb2 import Session
+
+from devstack.handsets import Handsets, HandsetsUnavailable
+from devstack.subscriber import new_client, new_phone
+from tests.faults.calls import OK, Call, Client
+
+SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS = 6, 1, 2, 1, 2, 1
+_MOST_PEOPLE = 16
+# Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
+_MOST_GUESSES = 25
+_PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
+_SMS_TIMEOUT_S = 6.0
+_CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
+
+
+@dataclass(eq=False)
+class Person:
+    """A subscriber, as the suite's clients remember them. passwords: all that may be the present one, the newest last."""
+
+    phone: str = field(default_factory=new_phone)
+    passwords: list[str] = field(default_factory=list)
+    session: Session | None = None
+    is_recovering: bool = False
+    guesses: int = 0
+
+    def learn(self, call: Call) -> None:
+        """What may be the password after this call."""
+        if call.new_password is None:
+            return
+        if call.answer == OK:
+            self.passwords = [call.new_password]
+        elif call.is_unclear:
+            self.passwords.append(call.new_password)
+
+
+class Load:
+    """Callers that go on until they are told to pause; a pause lets every call end."""
+
+    def __init__(self, client: Client, handsets: Handsets, seed: int) -> None:
+        self._client = client
+        self._handsets = handsets
+        self._random = random.Random(seed)
+        self._serial = 0
+        self._going = asyncio.Event()
+        self._strangers = [new_phone() for _ in range(4)]
+        self.people: list[Person] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def go(self) -> None:
+        """Callers begin, or go on."""
+        self._going.set()
+        actors: list[tuple[Callable[[], Awaitable[None]], int]] = [
+            (self._sign_in, SIGNERS),
+            (self._crowd, CROWDS),
+            (self._recover, RECOVERERS),
+            (self._change, CHANGERS),
+            (self._register, NEWCOMERS),
+            (self._strange, STRANGERS),
+        ]
+        self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
+
+    async def pause(self) -> None:
+        """Returns when no call is under way any more. What a caller had to do besides (read an SMS) is broken off."""
+        self._going.clear()
+        await asyncio.gather(*self._tasks)
+
+    async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
+        while self._going.is_set():
+            await act()
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _sign_in(self) -> None:
+        person = self._anybody()
+        if person is not None:
+            await self._guess(person, right=self._random.random() < 0.65)
+
+    async def _crowd(self) -> None:
+        """Many at once at one subscriber: more than there are places."""
+        person = self._anybody()
+        if person is not None:
+            await asyncio.gather(*(self._guess(person, right=self._random.random() < 0.5) for _ in range(8)))
+        await asyncio.sleep(0.5)
+
+    async def _guess(self, person: Person, *, right: bool) -> None:
+        guess = self._random.choice(person.passwords) if right else self._password("Wrong")
+        timeout = self._random.choice((2.0, 4.0, 12.0))
+        person.guesses += 1
+        if person.guesses >= _MOST_GUESSES and person in self.people:
+            self.people.remove(person)
+        _, session = await self._client.sign_in(person.phone, guess, new_client(), timeout)
+        if session is not None:
+            person.session = session
+
+    async def _recover(self) -> None:
+        person = self._anybody()
+        if person is None or person.is_recovering:
+            return
+        person.is_recovering = True
+        try:
+            await self._flow("recovery", person)
+        finally:
+            person.is_recovering = False
+
+    async def _register(self) -> None:
+        if len(self.people) >= _MOST_PEOPLE:
+            await asyncio.sleep(0.2)
+            return
+        person = Person()
+        await self._flow("registration", person)
+        if person.passwords:
+            self.people.append(person)
+
+    async def _flow(self, flow: str, person: Person) -> None:
+        before = len(await self._texts(person.phone))
+        _, sent = await self._client.start(flow, person.phone, new_client())
+        if sent is None:
+            return
+        code = await self._code(person.phone, sent.tag, before)
+        if code is None:
+            return
+        if self._random.random() < 0.2:
+            wrong = f"{(int(code) + 1) % 10 ** len(code):0{len(code)}d}"
+            await self._client.confirm(flow, person.phone, sent.grant, wrong, new_client())
+        _, grant = await self._client.confirm(flow, person.phone, sent.grant, code, new_client())
+        if grant is None:
+            return
+        call, session = await self._client.choose(flow, person.phone, grant, self._password("Chosen"), new_client())
+        person.learn(call)
+        person.session = session or person.session
+
+    async def _change(self) -> None:
+        person = self._anybody()
+        if person is None or person.session is None or person.is_recovering:
+            return
+        session = person.session
+        guess = self._password("Wrong") if self._random.random() < 0.3 else person.passwords[-1]
+        call = await self._client.change_password(person.phone, session, guess, self._password("Changed"), new_client())
+        person.learn(call)
+        await self._client.introspect(person.phone, session)
+        await asyncio.sleep(0.3)
+
+    async def _strange(self) -> None:
+        """Numbers that nobody has: guarded alike."""
+        phone = self._random.choice(self._strangers)
+        await self._client.sign_in(phone, self._password("Wrong"), new_client(), 4.0)
+        if self._random.random() < 0.2:
+            await self._client.start("recovery", phone, new_client())
+        await asyncio.sleep(0.3)
+
+    def _anybody(self) -> Person | None:
+        return self._random.choice(self.people) if self.people else None
+
+    def _password(self, kind: str) -> str:
+        """Never the same twice, so that a store's password can be told from all others."""
+        self._serial += 1
+        return f"{kind}-in-Tver-{self._serial}"
+
+    async def _texts(self, phone: str) -> list[str]:
+        with suppress(HandsetsUnavailable):
+            return [message.text for message in await self._handsets.messages(phone)]
+        return []
+
+    async def _code(self, phone: str, tag: str, before: int) -> str | None:
+        """The code of the request that `tag` names; None: it did not come in time, or the load is to pause."""
+        deadline = asyncio.get_running_loop().time() + _SMS_TIMEOUT_S
+        while self._going.is_set() and asyncio.get_running_loop().time() < deadline:
+            for text in (await self._texts(phone))[before:]:
+                if tag in text and (found := _CODE.search(text.replace(tag, ""))):
+                    return found.group()
+            await asyncio.sleep(0.05)
+        return None

@@ -1,0 +1,44 @@
+"""The local stack's processes: several of a kind, and whole families that stand still."""
+
+import signal
+from pathlib import Path
+
+import psutil
+
+from devstack.child import Child
+from devstack.stack import Stack
+from devstack.waiting import until
+from devstack.wiring import ROLES, replicated
+
+
+def test_two_servers_of_a_service_have_addresses_of_their_own_and_clients_dial_both(tmp_path: Path) -> None:
+    roles = [one for role in ROLES for one in replicated(role, 2 if role.name == "auth-server" else 1)]
+    stack = Stack(tmp_path, roles=roles)
+    first, second = stack.at.listen["auth-server"], stack.at.listen["auth-server-2"]
+    assert first != second
+    assert stack.at.grpc["auth"] == f"ipv4:{first},{second}"
+    assert stack.at.grpc["otp"] == stack.at.listen["otp-server"], "one server is dialled as it is"
+    environments = {role.name: stack.environment_of(role) for role in roles}
+    assert environments["auth-server-2"]["ZASOV_AUTH_LISTEN"] == second
+    assert environments["notifier-worker"]["ZASOV_NOTIFIER_AUTH_ADDRESS"] == stack.at.grpc["auth"]
+    assert len({one["ZASOV_AUTH_METRICS_LISTEN"] for name, one in environments.items() if name.startswith("auth")}) == 4
+
+
+def test_a_process_stands_still_and_goes_on_with_all_its_children(tmp_path: Path) -> None:
+    """Else a PostgreSQL that is stopped would go on answering: its backends do the work."""
+    child = Child(["sh", "-c", "sleep 600 & wait"], log=tmp_path / "log")
+    try:
+        until("the child's own child", lambda: len(_family(child)) == 2)
+        child.send(signal.SIGSTOP)
+        until("all stand still", lambda: {one.status() for one in _family(child)} == {psutil.STATUS_STOPPED})
+        child.send(signal.SIGCONT)
+        until("all go on", lambda: psutil.STATUS_STOPPED not in {one.status() for one in _family(child)})
+    finally:
+        for one in _family(child):
+            one.kill()
+        child.wait(timeout=10)
+
+
+def _family(child: Child) -> list[psutil.Process]:
+    parent = psutil.Process(child.pid)
+    return [parent, *parent.children(recursive=True)]

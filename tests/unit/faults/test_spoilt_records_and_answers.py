@@ -1,0 +1,232 @@
+"""What the fault suite says of Kafka, answers and messages fails on a history in which just that was spoilt."""
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+from zasov.events.v1 import auth_event_pb2 as auth
+from zasov.events.v1 import otp_event_pb2 as otp
+
+from tests.faults.calls import OK
+from tests.faults.history import Text
+from tests.unit.faults.conftest import FIRST, PHONE, SECOND, Scribe
+from tests.unit.faults.spoiling import Spoil, Spoils, assert_noticed
+
+spoils = Spoils()
+
+
+@spoils("each event is in Kafka", "is not in Kafka")
+def an_event_never_reached_kafka(scribe: Scribe) -> None:
+    scribe.history.records.pop(3)
+
+
+@spoils("each event is in Kafka", "but not (as public) in the store")
+def kafka_has_an_event_whose_commit_was_lost(scribe: Scribe) -> None:
+    scribe.history.events.remove(next(one for one in scribe.history.events if one.kind == "LoginFailed"))
+
+
+@spoils("each event is in Kafka", "differs in Kafka")
+def other_bytes_were_published(scribe: Scribe) -> None:
+    scribe.history.records[0] = replace(scribe.history.records[0], value=b"")
+
+
+@spoils("each event is in Kafka", "differs in Kafka")
+def an_event_was_published_under_another_key(scribe: Scribe) -> None:
+    scribe.history.records[0] = replace(scribe.history.records[0], key=str(uuid4()))
+
+
+@spoils("each event is in Kafka", "as different bytes")
+def a_copy_has_other_bytes(scribe: Scribe) -> None:
+    scribe.history.records.insert(0, replace(scribe.history.records[0], value=b"", offset=0))
+
+
+@spoils("in order per subject", "after")
+def two_versions_changed_places(scribe: Scribe) -> None:
+    first, second = [one for one in scribe.history.records if one.service == "auth"][:2]
+    scribe.history.records.remove(first)
+    scribe.history.records.append(replace(first, offset=second.offset + 0.5))  # type: ignore[arg-type]
+
+
+@spoils("in order per subject", "two partitions")
+def a_stream_went_to_two_partitions(scribe: Scribe) -> None:
+    scribe.history.records[0] = replace(scribe.history.records[0], partition=1)
+
+
+@spoils("nothing is left over", "attempts are open")
+def an_attempt_was_left_open(scribe: Scribe) -> None:
+    scribe.history.open_attempts = 1
+
+
+@spoils("nothing is left over", "outbox")
+def an_outbox_was_left_full(scribe: Scribe) -> None:
+    scribe.history.outboxes = {"auth": 1}
+
+
+@spoils("nothing is left over", "still due")
+def a_message_was_left_due(scribe: Scribe) -> None:
+    scribe.history.undelivered = 1
+
+
+@spoils("nothing is left over", "dead letters")
+def a_record_became_a_dead_letter(scribe: Scribe) -> None:
+    scribe.history.dead_letters = 1
+
+
+@spoils("nothing is left over", "never ended")
+def a_call_never_ended(scribe: Scribe) -> None:
+    scribe.history.calls[0].ended = None
+
+
+@spoils("answers agree with the store", "was answered OK, and the store holds nothing")
+def an_acknowledged_sign_in_is_gone(scribe: Scribe) -> None:
+    scribe.call("sign_in", OK, SECOND).session_id = str(uuid4())
+
+
+@spoils("answers agree with the store", "was answered CREDENTIALS_REJECTED, and the store holds nothing")
+def an_acknowledged_failure_is_gone(scribe: Scribe) -> None:
+    scribe.call("sign_in", "CREDENTIALS_REJECTED", "Wrong-2")
+
+
+@spoils("answers agree with the store", "was answered COOL_DOWN")
+def a_refused_code_was_issued(scribe: Scribe) -> None:
+    scribe.history.calls[
+        next(n for n, one in enumerate(scribe.history.calls) if one.kind == "start_recovery")
+    ].answer = "COOL_DOWN"
+
+
+@spoils("answers agree with the store", "the store holds LoginFailed, LoginSucceeded")
+def an_unclear_call_was_evaluated_twice(scribe: Scribe) -> None:
+    call = scribe.right("twice", SECOND, 2)
+    call.answer = "UNCLEAR"
+    scribe.write("auth", scribe.account, auth.LoginFailed(attempt_id="other", credential_version=2), cause=call)
+
+
+@spoils("answers agree with the store", "INTERNAL")
+def a_call_was_answered_internal(scribe: Scribe) -> None:
+    scribe.call("introspect", "INTERNAL")
+
+
+@spoils("answers agree with the store", "is not the one that is stored")
+def another_session_was_answered(scribe: Scribe) -> None:
+    scribe.history.calls[-1].session_id = str(uuid4())
+
+
+@spoils("answers agree with the store", "does not exist")
+def an_acknowledged_session_is_gone(scribe: Scribe) -> None:
+    scribe.history.live_sessions.clear()
+
+
+@spoils("answers agree with the store", "nobody asked for")
+def an_event_comes_from_nowhere(scribe: Scribe) -> None:
+    scribe.write("otp", uuid4(), otp.OtpRefused())
+
+
+@spoils("time is the database's", "is dated")
+def an_event_was_dated_by_a_wrong_clock(scribe: Scribe) -> None:
+    place, event = next((n, one) for n, one in enumerate(scribe.history.events) if one.kind == "LoginFailed")
+    scribe.history.events[place] = replace(event, at=event.at + 3600)
+
+
+@spoils("only the right password gets in", "LoginSucceeded")
+def a_wrong_password_got_in(scribe: Scribe) -> None:
+    scribe.right("wrong", "Wrong-3", 2)
+
+
+@spoils("only the right password gets in", "LoginFailed")
+def a_right_password_was_called_wrong(scribe: Scribe) -> None:
+    scribe.wrong("was right", 2)
+    scribe.history.calls[-1].guess = SECOND
+
+
+@spoils("only the right password gets in", "no password that anybody chose")
+def a_password_that_nobody_chose_was_stored(scribe: Scribe) -> None:
+    del scribe.history.passwords[scribe.account, 2]
+
+
+@spoils("an old password is dead", "got in after 2 was acknowledged")
+def an_old_password_got_in(scribe: Scribe) -> None:
+    scribe.right("old", FIRST, 1)
+
+
+@spoils("an old password is dead", "follows version 2")
+def an_old_password_got_in_at_the_same_time(scribe: Scribe) -> None:
+    scribe.right("old", FIRST, 1).started = 0.0
+
+
+@spoils("old sessions have ended", "outlived")
+def an_old_session_lives_on(scribe: Scribe) -> None:
+    session = scribe.history.ended_sessions.pop()
+    scribe.history.live_sessions.add(session)
+
+
+@spoils("old sessions have ended", "by nothing")
+def a_session_ended_without_an_event(scribe: Scribe) -> None:
+    scribe.history.ended_sessions.add(UUID(scribe.history.calls[-1].session_id))
+
+
+@spoils("old sessions have ended", "was active after")
+def an_old_session_was_told_to_be_active(scribe: Scribe) -> None:
+    first = next(one for one in scribe.history.calls if one.session_id)
+    scribe.call("introspect", OK).session_id = first.session_id
+
+
+@spoils("codes: three tries, one use", "checked wrong 4 times")
+def a_code_was_tried_four_times(scribe: Scribe) -> None:
+    challenge = next(one.stream_id for one in scribe.history.events if one.kind == "OtpIssued")
+    for _ in range(4):
+        scribe.write("otp", challenge, otp.OtpFailed(), cause=scribe.call("confirm_recovery", "CODE_REJECTED"))
+
+
+@spoils("codes: three tries, one use", "used 2 times")
+def a_code_was_used_twice(scribe: Scribe) -> None:
+    challenge = next(one.stream_id for one in scribe.history.events if one.kind == "OtpIssued")
+    scribe.write("otp", challenge, otp.OtpVerified(), cause=scribe.call("confirm_recovery", OK))
+
+
+@spoils("sent once", "arrived 2 times, 0 reported")
+def a_message_arrived_twice(scribe: Scribe) -> None:
+    scribe.history.parts["again"] = scribe.history.messages[0].notification_id
+    scribe.history.texts.append(Text(PHONE, "Blocked.", ("again",)))
+
+
+@spoils("sent once", "unknown to the notifier, 0 were reported")
+def a_message_arrived_that_the_store_knows_nothing_of(scribe: Scribe) -> None:
+    scribe.history.texts.append(Text(PHONE, "Blocked.", ("unknown",)))
+
+
+@spoils("sent once", "the same code arrived 2 times")
+def a_code_arrived_twice_under_two_notifications(scribe: Scribe) -> None:
+    code = next(one for one in scribe.history.texts if "4711" in one.text)
+    scribe.history.parts["again"] = scribe.history.messages[0].notification_id
+    scribe.history.texts = [one for one in scribe.history.texts if one.text != "Blocked."]
+    scribe.history.texts.append(replace(code, message_ids=("again",)))
+
+
+@spoils("nothing is forgotten", "0 messages for AccountBlocked")
+def a_block_was_never_told(scribe: Scribe) -> None:
+    scribe.history.messages = [one for one in scribe.history.messages if one.kind != "account_blocked"]
+
+
+@spoils("nothing is forgotten", "is left submitted")
+def a_message_never_ended(scribe: Scribe) -> None:
+    scribe.history.messages[0] = replace(scribe.history.messages[0], state="submitted")
+
+
+@spoils("nothing is forgotten", "and is not")
+def a_message_is_delivered_in_the_store_alone(scribe: Scribe) -> None:
+    scribe.history.texts.pop()
+
+
+@spoils("nothing is forgotten", "was never sent")
+def a_notice_was_voided(scribe: Scribe) -> None:
+    scribe.history.messages[0] = replace(scribe.history.messages[0], state="void")
+
+
+@spoils("other checkers", "the trace is no behaviour of the model")
+def another_checker_objects(scribe: Scribe) -> None:
+    scribe.history.extra.append("the trace is no behaviour of the model")
+
+
+@pytest.mark.parametrize(("invariant", "text", "spoil"), spoils.all, ids=spoils.names)
+def test_a_spoilt_history_is_noticed(scribe: Scribe, invariant: str, text: str, spoil: Spoil) -> None:
+    assert_noticed(scribe, invariant, text, spoil)
