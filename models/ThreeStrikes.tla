@@ -17,7 +17,7 @@
 (*                                                                         *)
 (* Without: the guards that are taken out, to see what each is good for.   *)
 (***************************************************************************)
-EXTENDS Naturals, FiniteSets, TLC
+EXTENDS Naturals, FiniteSets
 
 CONSTANTS Attempt, Limit, MaxVersion, Without
 
@@ -47,7 +47,6 @@ vars    == <<lockout, auth, memory, history>>
 Guard(name) == name \notin Without
 Open        == {a \in Attempt : row[a] > 0}
 Blocked     == strikes >= Limit
-Symmetric   == Permutations(Attempt)
 
 (* A registered account whose first version lockout has heard of. *)
 Init ==
@@ -188,7 +187,7 @@ Read(a) ==
 
 (* Rule 7: after the settling, LoginSucceeded, or PasswordChanged, on the version that was verified (decide_success,
    decide_change). *)
-Append(a) ==
+AppendVerified(a) ==
     /\ pc[a] = IF Guard("settle first") THEN "settled" ELSE "read"
     /\ Guard("append on the version") => version = seen[a]
     /\ IF Guard("settle first") THEN Over(a) ELSE pc' = [pc EXCEPT ![a] = "appended"] /\ UNCHANGED seen
@@ -196,11 +195,11 @@ Append(a) ==
     /\ wrong' = IF Guard("settle first") THEN wrong ELSE [wrong EXCEPT ![seen[a]] = 0]
     /\ UNCHANGED <<lockout, failed, swept, settled, behind, forgiven, twice>>
 AppendSuccess(a) ==
-    /\ Append(a)
+    /\ AppendVerified(a)
     /\ succeeded' = succeeded \cup {a} /\ openFailures' = openFailures \ forgiving[a]
     /\ UNCHANGED version
 AppendChange(a) ==
-    /\ Append(a)
+    /\ AppendVerified(a)
     /\ version < MaxVersion
     /\ version' = version + 1 /\ openFailures' = {}
     /\ UNCHANGED succeeded

@@ -18,7 +18,7 @@
 (* does in auth's memory, and appending anything but a new password, never *)
 (* keeps another step from being taken, so it is done as soon as possible. *)
 (***************************************************************************)
-EXTENDS ThreeStrikes, Sequences, TraceData
+EXTENDS ThreeStrikes, Sequences, TLC, TraceData
 
 VARIABLES
     subject,   \* which one

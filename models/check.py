@@ -13,7 +13,7 @@ from rich.table import Table
 from models.counterexamples import in_words
 from models.tlc import Verdict, configuration, run
 
-MODULE = "ThreeStrikes"
+MODULE = "Checked"
 INVARIANTS = ("ThreeAtMost", "StrikesAreDeserved", "CountedOnce", "PlacesAreThree", "NothingOldIsOpen")
 ACTIONS = ("OnlyANewPasswordLiftsABlock", "OnlyThePresentPasswordSignsIn")
 # What somebody outside can see; PlacesAreThree is how it is kept.
