@@ -11,10 +11,11 @@ LOCK_HASH := $(shell cat requirements-dev.lock pyproject.toml | sha256sum | cut 
 STAMP := $(VENV)/.stamp-$(LOCK_HASH)
 PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
-LINTED := services devstack tests bench
+LINTED := services devstack tests bench models
 
-.PHONY: help install demo up down status logs test test-unit test-integration test-e2e test-faults lint fmt types protos protos-check \
-        proto-lint bench bench-overload bench-codes test-sprays argon2-avx2 java-locks ci clean
+.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
+        protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
+        test-enumeration test-faults argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -65,6 +66,16 @@ test-integration: install ## Tests against real PostgreSQL and Kafka
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
 
+test-stateful: install ## Calls in any order against an oracle, longer than `make test`; then the same with guards taken out
+	@ZASOV_STATEFUL_EXAMPLES=$${ZASOV_STATEFUL_EXAMPLES:-400} $(PYTEST) tests/integration/stateful/test_stateful.py
+	@$(PYTEST) tests/integration/stateful/planted.py
+
+test-enumeration: install ## Whether times of answers tell known numbers from unknown ones (2,000 calls of each kind, minutes)
+	@$(PY) -m bench.enumeration
+
+mutants: install ## Takes each guard out in turn and sees its test fail (ONLY=lockout, ONLY=B1, SLOW=1)
+	@$(PY) -m tests.mutants $(if $(SLOW),--slow) $(ONLY)
+
 ROUNDS ?= 1
 test-faults: install ## Kills, stops and skews parts of the whole system under load; ROUNDS=n, FAULTS="words|words"
 	@$(PY) -m tests.faults --rounds $(ROUNDS) --only "$(FAULTS)"
@@ -107,6 +118,9 @@ bench-codes: install ## What guessing at codes gains in a day: computed, and pla
 
 test-sprays: install ## Tries at 10,000 numbers from one address, one subnet, 5,000 addresses: what gets through
 	@$(PY) -m bench.sprays
+
+models: install ## Checks the three-strike protocol in TLA+, whole and with each guard taken out
+	@$(PY) -m models.check
 
 argon2-avx2: install ## Builds Argon2 for AVX2 (needs a C compiler); the local stack and the bench then use it
 	@version=$$($(PY) -c 'import importlib.metadata as m; print(m.version("argon2-cffi-bindings"))'); rm -rf $(VENV)/argon2-avx2; \

@@ -1,7 +1,8 @@
 """`make test-sprays`: one guess, or one code, at each of 10,000 numbers, on the real thing: how many get through.
 
 A limit lets its burst pass, then one in each interval; the one too many brings the penalty. What is evaluated between that one
-and the penalty is the stream's lag. Each spray has a stack of its own, with default settings and the default cost of Argon2.
+and the penalty is the stream's lag. Each spray has a stack of its own, with default settings and the default cost of Argon2;
+but where the whole system's limit lets a thousand hashes through, cheap ones: the machine's speed is not what is measured.
 """
 
 import argparse
@@ -56,6 +57,7 @@ class Spray:
     address: Callable[[int], str]
     number: Callable[[int], str]
     codes: bool = False
+    cheap_hashes: bool = False
 
     @property
     def counts(self) -> tuple[str, str]:
@@ -75,7 +77,7 @@ def _everywhere(index: int) -> str:
 SPRAYS = {
     "one-address": Spray("one address", "FAILURES_BY_IP", lambda _: "198.51.100.7", _anywhere),
     "one-subnet": Spray("one /24", "FAILURES_BY_SUBNET", lambda index: f"198.51.100.{index % 254 + 1}", _anywhere),
-    "botnet": Spray("5,000 addresses", "FAILURES_BY_SYSTEM", _everywhere, _anywhere),
+    "botnet": Spray("5,000 addresses", "FAILURES_BY_SYSTEM", _everywhere, _anywhere, cheap_hashes=True),
     "one-range": Spray("5,000 addresses, one range", "FAILURES_BY_RANGE", _everywhere, lambda index: f"+7916123{index:04d}"),
     "codes": Spray("5,000 addresses, codes", "CODES_BY_SYSTEM", _everywhere, _anywhere, codes=True),
 }
@@ -87,10 +89,14 @@ def main() -> None:
     arguments.add_argument("--numbers", type=int, default=NUMBERS, help="how many numbers are tried")
     asked = arguments.parse_args()
     path = BUILD / "sprays.json"
-    figures = [_on_a_stack(SPRAYS[name], asked.numbers) for name in asked.sprays or SPRAYS]
-    write_json(path, figures)
-    console.print(_table(figures))
-    console.print(f"Argon2 as in production: 19 MiB, 2 passes. The same in {path}", style="dim", highlight=False)
+    figures: list[dict[str, Any]] = []
+    for name in asked.sprays or SPRAYS:
+        figures.append(_on_a_stack(SPRAYS[name], asked.numbers))
+        write_json(path, figures)
+        console.print(_table(figures[-1:]))
+    if len(figures) > 1:
+        console.print(_table(figures))
+    console.print(f"Argon2: 19 MiB, 2 passes; *: 64 KiB, 1 pass. The same in {path}", style="dim", highlight=False)
     sys.exit(any(not one["bounded"] or not one["owner"].endswith("signs in") for one in figures))
 
 
@@ -98,6 +104,8 @@ def _on_a_stack(spray: Spray, numbers: int) -> dict[str, Any]:
     console.print(f"· {spray.name}: starting a stack", style="dim")
     overrides = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
     overrides["auth"]["ZASOV_AUTH_CAPTCHA_FIXED_PROOF"] = PROOF
+    if spray.cheap_hashes:
+        overrides["auth"] |= {"ZASOV_AUTH_ARGON2_MEMORY_KIB": "64", "ZASOV_AUTH_ARGON2_ITERATIONS": "1"}
     with (
         tempfile.TemporaryDirectory(prefix="zasov-sprays-") as folder,
         Stack(Path(folder), settings_overrides=overrides) as stack,
@@ -117,7 +125,7 @@ async def _measure(spray: Spray, numbers: int, addresses: dict[str, Any]) -> dic
         trip = await _trip(addresses["databases"]["lockout"], f"LIMIT_DIMENSION_{spray.dimension}")
         standing = await _owner_signs_in(owner)
     return {
-        "spray": spray.name,
+        "spray": spray.name + (" *" if spray.cheap_hashes else ""),
         "limit": spray.dimension,
         "offered": numbers,
         "seconds": round(elapsed, 1),
@@ -147,6 +155,9 @@ async def _offer(spray: Spray, numbers: int, back_end: BackEnd) -> tuple[dict[st
             except ServiceError as error:
                 reason = error.reason
             answers[reason].append(time.perf_counter() - asked)
+            if index % 1000 == 999:
+                counts = {reason: len(seconds) for reason, seconds in answers.items()}
+                console.print(f"· {time.perf_counter() - started:.0f} s: {counts}", style="dim", highlight=False)
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     return answers, time.perf_counter() - started

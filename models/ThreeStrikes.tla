@@ -112,6 +112,9 @@ Sweep(a) ==
     /\ IF Guard("lost counts as wrong") THEN StrikeFor(a) ELSE UNCHANGED <<strikes, behind>>
     /\ UNCHANGED <<epoch, auth, memory, settled, wrong, forgiven, twice>>
 
+(* decide_success in domain.py: a block stays. *)
+ClearStrikes == IF Blocked THEN UNCHANGED <<strikes, behind>> ELSE strikes' = 0 /\ behind' = {}
+
 (* Rule 7: LockoutStore.settle_right.  Refused: the attempt takes no more steps. *)
 Settle(a) ==
     /\ pc[a] = IF Guard("settle first") THEN "read" ELSE "appended"
@@ -119,7 +122,7 @@ Settle(a) ==
     /\ row' = [b \in Attempt |->
                   IF b = a \/ (b \in forgiving[a] /\ Guard("forgive earlier failures")) THEN 0 ELSE row[b]]
     /\ settled' = settled \cup {a}
-    /\ strikes' = 0 /\ behind' = {} /\ forgiven' = forgiving[a] \cap Open
+    /\ ClearStrikes /\ forgiven' = forgiving[a] \cap Open
     /\ wrong' = IF Guard("settle first") THEN [wrong EXCEPT ![seen[a]] = 0] ELSE wrong
     /\ pc' = [pc EXCEPT ![a] = IF Guard("settle first") THEN "settled" ELSE "over"]
     /\ UNCHANGED <<epoch, auth, seen, forgiving, swept, twice>>
@@ -127,10 +130,10 @@ Settle(a) ==
 (* Rule 7: the stream meets LoginSucceeded; outcomes._settle_one. *)
 MeetSuccess(a) ==
     /\ a \in succeeded
-    /\ IF Guard("reset by row") THEN row[a] = epoch ELSE ~Blocked /\ strikes > 0
+    /\ IF Guard("reset by row") THEN row[a] = epoch ELSE strikes > 0
     /\ row' = [row EXCEPT ![a] = 0]
     /\ settled' = settled \cup {a}
-    /\ strikes' = 0 /\ behind' = {}
+    /\ ClearStrikes
     /\ UNCHANGED <<epoch, auth, memory, swept, wrong, forgiven, twice>>
 
 (* Rule 9: LockoutStore.raise_epoch, told over gRPC, by the stream, or by a sign-in that saw a newer version. *)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from models.counterexamples import in_words
 from models.tlc import Verdict, configuration, run
 
 MODULE = "ThreeStrikes"
@@ -73,7 +74,12 @@ GUARDS = (
     Configuration(4, 1, "lost counts as wrong", CLAIMS),
     Configuration(3, 1, "sweep", LIVENESS),
 )
-WHOLE = (Configuration(5, 1), Configuration(4, 2), Configuration(3, 2, properties=LIVENESS))
+WHOLE = (
+    Configuration(5, 1),
+    Configuration(4, 2),
+    Configuration(3, 1, properties=LIVENESS),
+    Configuration(2, 2, properties=LIVENESS),
+)
 QUICK = (Configuration(4, 1), Configuration(3, 2), Configuration(2, 2, properties=LIVENESS))
 
 
@@ -97,19 +103,16 @@ def main() -> None:
     parser.add_argument("--counterexamples", action="store_true", help="with the steps of each")
     chosen = parser.parse_args()
     table = Table("configuration", "states", "depth", "seconds", "result")
-    counterexamples, good = [], True
+    console, good = Console(width=120), True
     for wanted, verdict in checked(QUICK if chosen.quick else [*WHOLE, *GUARDS]):
         result = f"{verdict.violated} breaks in {len(verdict.steps)} steps" if verdict.violated else "holds"
         if not as_expected(wanted, verdict):
             good, result = False, f"UNEXPECTED: {result}"
         table.add_row(wanted.name, f"{verdict.states:,}", str(verdict.depth), f"{verdict.seconds:.0f}", result)
-        if verdict.violated:
-            counterexamples.append(f"{wanted.name}: " + " · ".join(step.action for step in verdict.steps))
-    console = Console(width=120)
+        print(f"· {wanted.name}: {result}", flush=True)
+        if verdict.violated and (chosen.counterexamples or not as_expected(wanted, verdict)):
+            print(f"    {in_words(verdict.steps)}", flush=True)
     console.print(table)
-    if chosen.counterexamples or not good:
-        for counterexample in counterexamples:
-            console.print(counterexample)
     sys.exit(0 if good else 1)
 
 

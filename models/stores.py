@@ -23,7 +23,7 @@ _BY_VERSION = {
 }
 
 
-async def compare(traced: Traced, auth_url: str, lockout_url: str) -> tuple[list[str], Counter[str]]:
+async def compare(traced: Traced, auth_url: str, lockout_url: str) -> tuple[list[str], dict[str, int]]:
     """What is stored and not traced, or traced and not stored; and how much was compared.
 
     A stored event without a line is no disagreement if a process was killed, or an outcome is in doubt, that can explain it.
@@ -36,7 +36,7 @@ async def compare(traced: Traced, auth_url: str, lockout_url: str) -> tuple[list
     problems += [
         f"stored, but not traced: {fact}" for fact in untold if not (_may_be_killed(fact, traced) or _key(fact) in excused)
     ]
-    return problems, Counter(stored=stored.total(), stored_without_a_line=len(untold))
+    return problems, {"stored": stored.total(), "stored_without_a_line": len(untold)}
 
 
 async def _stored(url: str, envelope: Any) -> list[Fact]:

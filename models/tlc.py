@@ -21,9 +21,10 @@ class TlcFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a counterexample: an action of the model with its parameters, as TLC names it."""
+    """One step of a counterexample: an action of the model, and the variables after it, as TLC writes them."""
 
     action: str
+    after: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,13 @@ def _read(output: str, seconds: float) -> Verdict:
     if violated is None and "No error has been found" not in output:
         raise TlcFailed(output[-3000:])
     depth = re.search(r"depth of the complete state graph search is (\d+)", output)
-    steps = tuple(Step(action) for action in re.findall(r"^State \d+: <(\w+(?:\([^)]*\))?) line", output, re.M))
+    steps = tuple(_step(*found) for found in re.findall(r"^State \d+: <(\w+)[^>]*>\n((?:.+\n)+)", output, re.M))
+    steps = steps[1:]  # the first is the state before any
     printed = tuple(re.findall(r"^(<<.*>>)$", output, re.M))
     states = int(counted[-1].replace(",", "")) if counted else 0
     return Verdict(violated, states, int(depth[1]) if depth else 0, seconds, steps, printed)
+
+
+def _step(action: str, state: str) -> Step:
+    values = re.split(r"^/\\ (\w+) = ", state, flags=re.M)[1:]
+    return Step(action, {name: " ".join(value.split()) for name, value in zip(values[::2], values[1::2], strict=True)})

@@ -57,7 +57,7 @@ class SubjectTrace:
 
     @property
     def highest_version(self) -> int:
-        told = [one.fields.get("v", 1) for one in self.lockout] + [a for kind, a in self.silent if kind == "raise"]
+        told: list[int] = [one.fields.get("v", 1) for one in self.lockout] + [a for kind, a in self.silent if kind == "raise"]
         resets = sum(one.fields["kind"] in ("reset", "change") for one in self.auth)
         resets += sum(kind == "reset" for kind, _ in self.silent)
         return max([1 + resets, *told, *(version for version, _ in self.evaluated.values())])
@@ -82,7 +82,7 @@ class Traced:
 def read(folder: Path) -> Traced:
     """Raises BadTrace. A line that a kill cut off is not one."""
     lines: list[Line] = []
-    crashed = defaultdict(int)
+    crashed: defaultdict[str, int] = defaultdict(int)
     for path in sorted(folder.glob("*.jsonl")):
         own = [_parse(path, text) for text in path.read_bytes().split(b"\n")[:-1]]
         kind = "-".join(path.stem.split("-")[:2])
@@ -122,7 +122,7 @@ def by_subject(traced: Traced) -> list[SubjectTrace]:
         elif line["step"] == "append":
             for event in line["events"]:
                 # A stranger's failure is in a stream of another name; the attempt leads to the guard.
-                told[owner.get(event["attempt"], line["stream"])].append({**line, "events": [event]})
+                told[str(owner.get(event["attempt"], line["stream"]))].append({**line, "events": [event]})
     return [_prepare(subject, lines, traced.crashes) for subject, lines in sorted(told.items())]
 
 
@@ -174,14 +174,13 @@ def _auth_in_order(made: SubjectTrace, certain: Sequence[Line], placed: Sequence
     sorted_by: list[tuple[tuple[int, int], Given]] = []
     for line in certain:
         if line["step"] == "settling":
-            fields = {"kind": "read", "a": made.number(line["attempt"]), "set": made.numbers(line["forgiven"])}
-            sorted_by.append(((line["account_version"], 1), Given(fields, line)))
+            read_at = {"kind": "read", "a": made.number(line["attempt"]), "set": made.numbers(line["forgiven"])}
+            sorted_by.append(((line["account_version"], 1), Given(read_at, line)))
         for event in line["events"] if line["step"] == "append" else ():
-            if (fields := _of_event(made, event)) is None:
-                continue
             is_own = line["stream"] == made.subject
             key = (event["version"], 0) if is_own else (0, admitted.get(event["attempt"], 0))
-            sorted_by.append((key, Given(fields, line)))
+            if (known := _of_event(made, event)) is not None:
+                sorted_by.append((key, Given(known, line)))
     return [given for _, given in sorted(sorted_by, key=lambda one: one[0])]
 
 
@@ -201,7 +200,8 @@ def _silent(made: SubjectTrace, lines: Sequence[Line], crashes: Crashes) -> set[
     certain = [line for line in lines if not line.get("doubt")]
     doubtful = {(line["step"], line.get("attempt")) for line in lines if line.get("doubt")}
     ended = {line["attempt"] for line in certain if (line["step"], line.get("outcome")) in _ENDS}
-    admitted = {line["attempt"] for line in certain if (line["step"], line.get("outcome")) == ("admit", "admitted")}
+    answers = {line["attempt"]: line["outcome"] for line in certain if line["step"] == "admit"}
+    admitted = {one for one, answer in answers.items() if answer == "admitted"}
     evaluated = {line["attempt"]: line["right"] for line in certain if line["step"] == "evaluated"}
     settling = {line["attempt"] for line in certain if line["step"] == "settling"}
     appended = {event["attempt"] for line in certain if line["step"] == "append" for event in line["events"]}
@@ -209,10 +209,13 @@ def _silent(made: SubjectTrace, lines: Sequence[Line], crashes: Crashes) -> set[
     asked = [line["attempt"] for line in lines if line["step"] == "asked"]
 
     found: set[tuple[str, str]] = set()
-    unseen = [one for one in asked if one not in admitted]
-    found |= {("admit", one) for one in unseen if one in ended | set(evaluated) or ("admit", one) in doubtful}
-    # Those that left nothing else behind are alike; at most three places were taken by them.
-    found |= {("admit", one) for one in unseen[: _PLACES * crashes.server]}
+    # A process that was killed, or lost its connection, while it admitted.
+    unseen = [one for one in asked if answers.get(one, "full") == "full"]
+    found |= {("admit", one) for one in unseen if ("admit", one) in doubtful}
+    if crashes.server:
+        found |= {("admit", one) for one in unseen if one in ended | set(evaluated)}
+        # Those that left nothing else behind are alike; at most three places were taken by them.
+        found |= {("admit", one) for one in unseen[: _PLACES * crashes.server]}
     had_a_place = admitted | {one for _, one in found}
     for one in had_a_place - ended:
         if one not in evaluated and (crashes.server or ("give_back", one) in doubtful):

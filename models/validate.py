@@ -36,19 +36,20 @@ async def validate(folder: Path, databases: Mapping[str, str] | None = None) -> 
     traced = await asyncio.to_thread(read, folder)
     subjects = [one for one in by_subject(traced) if one.size]
     violations = await asyncio.to_thread(_rejected, subjects)
-    counts = Counter(given.fields["kind"] for one in subjects for given in (*one.lockout, *one.auth))
-    counts |= Counter(
-        subjects=len(subjects),
-        lines=len(traced.lines),
-        attempts=counts["admit"],
-        crashed=sum((traced.crashes.server, traced.crashes.stream, traced.crashes.auth)),
-        silent=sum(len(one.silent) for one in subjects),
-    )
+    by_kind = Counter(given.fields["kind"] for one in subjects for given in (*one.lockout, *one.auth))
+    counts: dict[str, int] = {
+        **by_kind,
+        "subjects": len(subjects),
+        "lines": len(traced.lines),
+        "attempts": by_kind["admit"],
+        "crashed": sum((traced.crashes.server, traced.crashes.stream, traced.crashes.auth)),
+        "silent": sum(len(one.silent) for one in subjects),
+    }
     if databases is not None:
         disagreements, stored = await stores.compare(traced, databases["auth"], databases["lockout"])
         violations += disagreements
         counts |= stored
-    return Report(violations, dict(counts))
+    return Report(violations, counts)
 
 
 def _rejected(subjects: Sequence[SubjectTrace]) -> list[str]:

@@ -74,6 +74,14 @@ class Settled:
     forgiven: tuple[UUID, ...]
 
 
+class _BlockHolds(Exception):
+    """Carries what was read to find that out: reading it again would take longer for an account than for a stranger."""
+
+    def __init__(self, loaded: Loaded | StrangersStream) -> None:
+        super().__init__()
+        self.loaded = loaded
+
+
 # What to do once a guess is right and settled: appends its facts on the account as given, or raises Conflict.
 OnRight = Callable[[Loaded, Settled], Awaitable[R]]
 
@@ -104,8 +112,9 @@ class Guesses:
     async def _make(self, guess: Guess, on_right: OnRight[R]) -> R:
         try:
             admission, loaded = await self._admit_current_version(guess)
-        except SignInBlocked:
-            await self._record(guess, lambda: decide_refusal(LoginRefused.REASON_BLOCKED, CREDENTIAL_PASSWORD, guess.known))
+        except _BlockHolds as block:
+            refusal = decide_refusal(LoginRefused.REASON_BLOCKED, CREDENTIAL_PASSWORD, guess.known)
+            await self._record(guess, lambda: refusal, block.loaded)
             raise errors.sign_in_blocked() from None
         except OriginLimited as limited:
             # No event: the penalty is one, and an address that is refused must not be able to write as many as it likes.
@@ -166,10 +175,11 @@ class Guesses:
         raise unavailable()
 
     async def _lift_if_the_password_is_newer(self, guess: Guess, blocked: SignInBlocked) -> None:
-        """A block of an older version is only what lockout has not heard of yet. Raises SignInBlocked if it holds."""
-        version = _version_of(await self._load(guess))
+        """A block of an older version is only what lockout has not heard of yet. Raises _BlockHolds if it is not."""
+        loaded = await self._load(guess)
+        version = _version_of(loaded)
         if version <= blocked.epoch:
-            raise blocked
+            raise _BlockHolds(loaded)
         await self._lockout.raise_epoch(guess.guarded, version)
 
     async def _load(self, guess: Guess) -> Loaded | StrangersStream:
@@ -199,11 +209,8 @@ class Guesses:
         )
         return right
 
-    async def _record(
-        self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded | StrangersStream | None = None
-    ) -> None:
+    async def _record(self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded | StrangersStream) -> None:
         """Appends to the account, or to the stranger's stream. A failure that cannot be stored is not answered."""
-        loaded = loaded or await self._load(guess)
         if isinstance(loaded, StrangersStream):
             await self._record_stranger(guess, facts, loaded.version)
             return

@@ -142,8 +142,8 @@ class Recovery:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
-            if flow.account_id is not None and account.credential_version != flow.credential_version:
-                # Another password was set since this flow began: it must not undo that.
+            if account.credential_version != flow.credential_version:
+                # Another password was set since this flow began, or the number's first: it must not undo that.
                 raise errors.grant_invalid()
             session, token = new_session(account_id, now, self.session_lifetime)
             facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)

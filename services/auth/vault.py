@@ -16,27 +16,30 @@ class Contact:
     language: str
 
 
+# One must not pass for the other. Whose they are the key says: each account has its own.
+_PASSWORD, _CONTACT = b"password", b"contact"
+
+
 class AccountVault:
     """One account's seal."""
 
-    def __init__(self, account_id: UUID, key: bytes) -> None:
-        self._account = account_id.bytes
+    def __init__(self, key: bytes) -> None:
         self._seal = Seal(key)
 
     def close_password(self, hashed: str) -> bytes:
-        return self._seal.close(hashed.encode(), self._account + b"password")
+        return self._seal.close(hashed.encode(), _PASSWORD)
 
     def open_password(self, sealed: bytes) -> str:
         """Raises UnsealError."""
-        return self._seal.open(sealed, self._account + b"password").decode()
+        return self._seal.open(sealed, _PASSWORD).decode()
 
     def close_contact(self, contact: Contact) -> bytes:
         plain = json.dumps({"phone": contact.phone.e164, "language": contact.language})
-        return self._seal.close(plain.encode(), self._account + b"contact")
+        return self._seal.close(plain.encode(), _CONTACT)
 
     def open_contact(self, sealed: bytes) -> Contact:
         """Raises UnsealError."""
-        plain = json.loads(self._seal.open(sealed, self._account + b"contact"))
+        plain = json.loads(self._seal.open(sealed, _CONTACT))
         return Contact(Phone(plain["phone"]), plain["language"])
 
 
@@ -49,8 +52,8 @@ class Vaults:
     def make(self, account_id: UUID) -> tuple[AccountVault, bytes]:
         """A new account's vault, and its wrapped key to be stored."""
         key = new_key()
-        return AccountVault(account_id, key), self._seal.close(key, account_id.bytes)
+        return AccountVault(key), self._seal.close(key, account_id.bytes)
 
     def open(self, account_id: UUID, wrapped: bytes) -> AccountVault:
         """Raises UnsealError."""
-        return AccountVault(account_id, self._seal.open(wrapped, account_id.bytes))
+        return AccountVault(self._seal.open(wrapped, account_id.bytes))

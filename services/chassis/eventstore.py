@@ -51,10 +51,6 @@ class StoredEvents:
     def last_version(self) -> int:
         return self.first_version + len(self.ids) - 1
 
-    @property
-    def any_public(self) -> bool:
-        return any(self.publics)
-
     def arguments(self) -> tuple[object, ...]:
         """For `insert_events($1 … $9)`."""
         return (

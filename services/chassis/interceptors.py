@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-import asyncpg
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -82,8 +81,6 @@ def map_errors(method: str, inner: Behaviour) -> Behaviour:
             failure = error
         except grpc.aio.AbortError:
             raise
-        except asyncpg.DataError as error:  # an InterfaceError, too; but the fault is ours
-            failure = _unexpected(method, error)
         except AWAY as error:
             telemetry.logger().warning("database away", method=method, error=telemetry.error_name(error))
             failure = errors.unavailable()
@@ -152,7 +149,7 @@ def require_deadline(method: str, inner: Behaviour) -> Behaviour:
 
     async def behaviour(request: Any, context: Context) -> Any:
         remaining = context.time_remaining()
-        # gRPC tells "none" as a number of years.
+        # As some clients tell "none": a number of years.
         if remaining is None or remaining > 24 * 3600:
             raise ServiceError(grpc.StatusCode.INVALID_ARGUMENT, errors.DEADLINE_REQUIRED, "A deadline is required.")
         if remaining < MINIMUM_DEADLINE_S:

@@ -41,6 +41,8 @@ _SESSION = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+    # Keepalives say nothing while something sent is not acknowledged, a wake-up to that relay, say.
+    "tcp_user_timeout": "25000",
 }
 
 

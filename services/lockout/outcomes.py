@@ -38,6 +38,8 @@ from services.lockout.store import LockoutStore
 AUTH_KINDS = frozenset(
     {"AccountRegistered", "LoginSucceeded", "LoginFailed", "LoginRefused", "PasswordChanged", "PasswordReset"}
 )
+# Those that soft limits count.
+FAILURE_KINDS = frozenset({"LoginFailed", "LoginRefused"})
 OTP_KINDS = frozenset({"OtpIssued", "DecoyIssued"})
 
 # Fewer than the pool has connections.

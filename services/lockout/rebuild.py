@@ -32,6 +32,7 @@ PENALTY = Table(
 NOT_REBUILT = {
     "attempt": "open attempts: a failure whose attempt is gone strikes nobody, a success is refused",
     "penalty.until": "a lease; a row that is put right gets the end that its last LimitTripped names",
+    "stream_beat": "a lease: without one codes have six digits until the stream's next beat",
     "consumer_mark": "unused by lockout",
 }
 

@@ -22,10 +22,11 @@ from services.chassis.streams import Poison, header
 from services.chassis.telemetry import error_name, logger
 from services.lockout import outcomes, topics
 from services.lockout.batches import in_batches
+from services.lockout.counting import packed, unpacked
 from services.lockout.faust_apps import new_app, raw_topic
-from services.lockout.limits import register
+from services.lockout.limits import Limit, register
 from services.lockout.outcomes import Counted
-from services.lockout.penalties import LimitKey, PenaltyStore, RecentPenalties
+from services.lockout.penalties import PenaltyStore, RecentPenalties
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 
@@ -81,22 +82,47 @@ async def _beat_for_ever(settings: LockoutSettings, limits: Any, store: LockoutS
 
 
 def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) -> "faust.App":
-    """Settles what auth has published, and hands on what soft limits count."""
+    """Settles what auth has published."""
     app = new_app(settings, topics.OUTCOMES_APP, folder)
-    limits, dead_letters = raw_topic(app, settings, topics.LIMITS), raw_topic(app, settings, topics.DEAD_LETTERS)
-
-    async def count(keys: Sequence[Counted]) -> None:
-        sent = [await limits.send(key=one.key.to_text().encode(), value=_AT.pack(one.at)) for one in keys]
-        await asyncio.gather(*sent)
+    dead_letters = raw_topic(app, settings, topics.DEAD_LETTERS)
 
     @app.agent(raw_topic(app, settings, streams.AUTH_EVENTS), name="outcomes")
     async def settle_outcomes(stream: Any) -> None:
         async def settle(batch: list[Any]) -> None:
-            events, new = await _parse(batch, outcomes.parse_auth, dead_letters)
+            events, _ = await _parse(batch, outcomes.parse_auth, dead_letters)
             await _until_done("outcomes", lambda: outcomes.settle(events, store))
-            await _until_done("limits", lambda: count(outcomes.counted(new)))
 
         await in_batches(stream, _of_kinds(outcomes.AUTH_KINDS), settings.stream_batch, settle)
+
+    return app
+
+
+def limits_app(
+    settings: LockoutSettings, penalties: PenaltyStore, folder: str, hear: Callable[[datetime], Awaitable[None]]
+) -> "faust.App":
+    """Re-keys what soft limits count, keeps one TAT a key, and imposes penalties. hear: told of each beat that came through.
+
+    It reads auth's events for itself: settling them takes longer than counting, and a spray would pass while it is behind.
+    """
+    app = new_app(settings, topics.LIMITS_APP, folder)
+    limits, dead_letters = raw_topic(app, settings, topics.LIMITS), raw_topic(app, settings, topics.DEAD_LETTERS)
+    # By types and not by a Schema: a table takes no heed of a schema's serializers, and could not read its changelog again.
+    table = app.Table(topics.TABLE, default=float, key_type=bytes, value_type=float, partitions=settings.stream_partitions)
+    rules, recent = settings.limits(), RecentPenalties()
+
+    async def count(counts: Sequence[Counted]) -> None:
+        records = packed(counts, settings.stream_partitions)
+        sent = [await limits.send(key=b"", value=record, partition=partition) for partition, record in records.items()]
+        await asyncio.gather(*sent)
+
+    @app.agent(raw_topic(app, settings, streams.AUTH_EVENTS), name="failures")
+    async def count_failures(stream: Any) -> None:
+        async def count_all(batch: list[Any]) -> None:
+            # What can't be read is put aside by the app that settles it.
+            _, new = await _parse(batch, outcomes.parse_auth, dead_letters=None)
+            await _until_done("limits", lambda: count(outcomes.counted(new)))
+
+        await in_batches(stream, _of_kinds(outcomes.FAILURE_KINDS), settings.stream_batch, count_all)
 
     @app.agent(raw_topic(app, settings, streams.OTP_EVENTS), name="codes")
     async def count_codes(stream: Any) -> None:
@@ -106,41 +132,31 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
 
         await in_batches(stream, _of_kinds(outcomes.OTP_KINDS), settings.stream_batch, count_all)
 
-    return app
+    def penalty_of(one: Counted) -> tuple[Counted, Limit, datetime]:
+        rule = rules[one.key.dimension]
+        return one, rule, datetime.fromtimestamp(one.at, UTC) + timedelta(seconds=rule.penalty_s)
 
-
-def limits_app(
-    settings: LockoutSettings, penalties: PenaltyStore, folder: str, hear: Callable[[datetime], Awaitable[None]]
-) -> "faust.App":
-    """Keeps one TAT a key, and imposes penalties. hear: told of each beat that came through."""
-    app = new_app(settings, topics.LIMITS_APP, folder)
-    limits, dead_letters = raw_topic(app, settings, topics.LIMITS), raw_topic(app, settings, topics.DEAD_LETTERS)
-    # By types and not by a Schema: a table takes no heed of a schema's serializers, and could not read its changelog again.
-    table = app.Table(topics.TABLE, default=float, key_type=bytes, value_type=float, partitions=settings.stream_partitions)
-    rules, recent = settings.limits(), RecentPenalties()
-
-    async def impose(key: LimitKey, at: float, until: datetime) -> None:
-        recent.note(key, at, until.timestamp(), imposed=await penalties.impose(key, until))
+    async def impose(one: Counted, until: datetime) -> None:
+        recent.note(one.key, one.at, until.timestamp(), imposed=await penalties.impose(one.key, until))
 
     @app.agent(limits, name="limits")
     async def keep_limits(stream: Any) -> None:
         async for event in stream.events():
             try:
-                (at,) = _AT.unpack(event.value)
                 if event.key == topics.BEAT:
+                    (at,) = _AT.unpack(event.value)
                     beat_at = datetime.fromtimestamp(at, UTC)
                     await _until_done("beat", lambda: hear(beat_at))  # noqa: B023
                     continue
-                key = LimitKey.from_text(event.key.decode())
-                rule = rules[key.dimension]
-                until = datetime.fromtimestamp(at, UTC) + timedelta(seconds=rule.penalty_s)
-            except (ValueError, KeyError, AttributeError, TypeError, OverflowError, struct.error):
+                counts = [penalty_of(one) for one in unpacked(event.value)]
+            except (ValueError, KeyError, TypeError, OverflowError, struct.error):
                 await _bury(event, dead_letters)
                 continue
-            tat, tripped = register(table[event.key], at, rule)
-            table[event.key] = tat
-            if tripped and not recent.covers(key, at):
-                await _until_done("penalties", lambda: impose(key, at, until))  # noqa: B023
+            for one, rule, until in counts:
+                name = one.key.to_text().encode()
+                table[name], tripped = register(table[name], one.at, rule)
+                if tripped and not recent.covers(one.key, one.at):
+                    await _until_done("penalties", lambda: impose(one, until))  # noqa: B023
 
     return app
 
@@ -150,14 +166,18 @@ def _of_kinds(kinds: frozenset[str]) -> Callable[[Any], bool]:
 
 
 async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], dead_letters: Any) -> tuple[list[E], list[E]]:
-    """All in order; and those that were not published again from history, which soft limits would count twice."""
+    """All in order; and those that were not published again from history, which soft limits would count twice.
+
+    dead_letters: where poison goes; None: it is left to others.
+    """
     parsed: list[E] = []
     new: list[E] = []
     for event in batch:
         try:
             parsed.append(parse(event.value))
         except Poison:
-            await _bury(event, dead_letters)
+            if dead_letters is not None:
+                await _bury(event, dead_letters)
             continue
         if not streams.is_republished(_pairs(event.headers)):
             new.append(parsed[-1])

@@ -4,9 +4,9 @@
 OUTCOMES_APP = "zasov.lockout.outcomes"
 LIMITS_APP = "zasov.lockout.limits"
 
-# Outcomes re-keyed by what a soft limit counts; key: LimitKey as text, value: seconds since the epoch, 8 bytes, big-endian.
+# Outcomes re-keyed by what a soft limit counts, as services/lockout/counting.py packs them; its partition goes by that key.
 LIMITS = "zasov.lockout.limits.v1"
-# The key of the stream's beats among them; the value is the same, by the database's clock.
+# The key of the stream's beats among them; value: seconds since the epoch by the database's clock, 8 bytes, big-endian.
 BEAT = b"beat"
 # Records that could not be read, as they came.
 DEAD_LETTERS = "zasov.lockout.deadletters.v1"

@@ -202,7 +202,7 @@ async def _insert(connection: Connection, message: Message, token: UUID | None, 
     done = await connection.execute(
         "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, version, created_at,"
         " deadline, due_at, lease, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-        " ON CONFLICT (cause_event_id, channel) DO NOTHING",
+        " ON CONFLICT DO NOTHING",
         message.notification_id, message.cause_event_id, message.cause_stream_id, message.kind, message.channel, message.state,
         message.version, message.created_at, message.deadline, due_at, token, current_traceparent(),
     )  # fmt: skip

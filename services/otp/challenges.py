@@ -128,10 +128,10 @@ class Challenges:
         )
         parcel = Parcel(destination or decoy_destination(), code, tag)
         budget = budget.within_window(now).with_issued(now, binding.purpose)
-        await issuing.open(challenge, budget, parcel.seal(self._seal, challenge_id), events)
-        if not is_public:
-            # The limits on an origin count what was asked for: otherwise they would tell who is known.
-            await issuing.insert(stamp(OtpEvent, uuid4(), 0, [Fact(DecoyIssued(purpose=binding.purpose))], now, origin))
+        # The limits on an origin count what was asked for: otherwise they would tell who is known.
+        asked = [] if is_public else [Fact(DecoyIssued(purpose=binding.purpose))]
+        beside = stamp(OtpEvent, uuid4(), 0, asked, now, origin)
+        await issuing.open(challenge, budget, parcel.seal(self._seal, challenge_id), events, beside)
         await issuing.count(now)
         return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down), spray
 
@@ -175,7 +175,8 @@ class Challenges:
                 assert loaded is not None  # challenges are not deleted
                 row = loaded[1]
                 continue
-            self._wake_for(events)
+            # For a decoy too, of which there is nothing to publish: waking takes time.
+            self._waker.wake()
             return challenge
         raise unavailable()
 
@@ -200,7 +201,7 @@ class Challenges:
                 await self._store.append(challenge, events)
             except Conflict:
                 continue
-            self._wake_for(events)
+            self._waker.wake()
             return
         raise unavailable()
 
@@ -237,10 +238,6 @@ class Challenges:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # the caller has it, or has gone
-
-    def _wake_for(self, events: StoredEvents) -> None:
-        if events.any_public:
-            self._waker.wake()
 
 
 def lapse(row: Row, now: datetime) -> tuple[Challenge, StoredEvents] | None:

@@ -64,13 +64,8 @@ class Issuing:
 
     async def lock(self) -> Budget:
         """The first statement: whoever waits here sees what the one before has committed."""
-        sql = "SELECT wrong_at, issued_at, issued_for FROM subject_budget WHERE subject_id = $1 FOR UPDATE"
-        row = await self._connection.fetchrow(sql, self._subject_id)
-        if row is None:
-            insert = "INSERT INTO subject_budget (subject_id) VALUES ($1) ON CONFLICT DO NOTHING"
-            await self._connection.execute(insert, self._subject_id)
-            row = await self._connection.fetchrow(sql, self._subject_id)
-        assert row is not None  # rows of subjects are never deleted
+        row = await self._connection.fetchrow("SELECT wrong_at, issued_at, issued_for FROM lock_budget($1)", self._subject_id)
+        assert row is not None  # it is made if need be
         purposes = (cast(Purpose, number) for number in row["issued_for"])
         return Budget(tuple(row["wrong_at"]), tuple(zip(row["issued_at"], purposes, strict=True)))
 
@@ -94,10 +89,14 @@ class Issuing:
         """Raises Conflict."""
         await _append(self._connection, challenge, events)
 
-    async def open(self, challenge: Challenge, budget: Budget, sealed: bytes, events: StoredEvents) -> None:
+    async def open(
+        self, challenge: Challenge, budget: Budget, sealed: bytes, events: StoredEvents, beside: StoredEvents
+    ) -> None:
+        """beside: of a stream that nobody else writes to; of a decoy, and none of a code, in the same round trip for both."""
         await self._connection.execute(
             "SELECT open_challenge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-            " $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+            " $14, $15, $16, $17, $18, $19, $20, $21, $22),"
+            " insert_events($23, $24, $25, $26, $27, $28, $29, $30, $31)",
             challenge.subject_id,
             challenge.flow_id,
             challenge.purpose,
@@ -112,6 +111,7 @@ class Issuing:
             [at for at, _ in budget.issued],
             [purpose for _, purpose in budget.issued],
             *events.arguments(),
+            *beside.arguments(),
         )
 
     async def count(self, issued_at: datetime) -> None:

@@ -124,6 +124,8 @@ DECLARE
     v_now   timestamptz;
     v_spray record;
     v_least smallint;
+    v_outcome text;
+    v challenge%ROWTYPE;
 BEGIN
     SELECT b.wrong_at INTO v_wrong FROM subject_budget b WHERE b.subject_id = p_subject FOR UPDATE;
     IF NOT FOUND THEN
@@ -140,27 +142,24 @@ BEGIN
         ELSE 0
     END);
 
-    RETURN QUERY
-    UPDATE challenge c SET tries = c.tries + 1
+    SELECT c.* INTO v FROM challenge c
     WHERE c.id = p_id AND c.tries < c.max_tries AND c.state = 'open' AND c.expires_at > clock_timestamp()
       AND c.subject_id = p_subject AND c.flow_id = p_flow AND c.purpose = p_purpose
-      AND c.digits >= v_least
-    RETURNING 'made', v_spray.counted, v_spray.held, v_now, c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits,
-              c.max_tries, c.is_decoy, c.code_mac, c.issued_at, c.expires_at, c.state, c.failures, c.tries;
-
-    IF FOUND THEN
-        UPDATE subject_budget SET wrong_at = v_wrong || v_now WHERE subject_id = p_subject;
-        PERFORM count_spray(1::smallint, p_subject, v_now, p_window, 1);
+    FOR UPDATE;
+    IF NOT FOUND THEN
         RETURN;
     END IF;
-
+    IF v.digits < v_least THEN
+        v_outcome := 'voided';
+    ELSE
+        v_outcome := 'made';
+        UPDATE challenge c SET tries = c.tries + 1 WHERE c.id = p_id RETURNING c.* INTO v;
+        UPDATE subject_budget SET wrong_at = v_wrong || v_now WHERE subject_id = p_subject;
+        PERFORM count_spray(1::smallint, p_subject, v_now, p_window, 1);
+    END IF;
     RETURN QUERY
-    SELECT 'voided', v_spray.counted, v_spray.held, v_now, c.id, c.version, c.subject_id, c.flow_id, c.purpose, c.digits,
-           c.max_tries, c.is_decoy, c.code_mac, c.issued_at, c.expires_at, c.state, c.failures, c.tries
-    FROM challenge c
-    WHERE c.id = p_id AND c.tries < c.max_tries AND c.state = 'open' AND c.expires_at > clock_timestamp()
-      AND c.subject_id = p_subject AND c.flow_id = p_flow AND c.purpose = p_purpose
-      AND c.digits < v_least;
+    SELECT v_outcome, v_spray.counted, v_spray.held, v_now, v.id, v.version, v.subject_id, v.flow_id, v.purpose, v.digits,
+           v.max_tries, v.is_decoy, v.code_mac, v.issued_at, v.expires_at, v.state, v.failures, v.tries;
 END $$;
 
 -- outcome: void, claimed (by another; retry_in), given.

@@ -1,5 +1,5 @@
 -- The brake for the whole system (B4): what a spray at many subjects does is seen in no single subject's budget.
--- Neither table is rebuilt: counters of the last day, and a lease.
+-- Not rebuilt: the counters of the last day, and `brake.until`, a lease.
 
 -- In shards and stretches of time, so that counting does not put all checks in one line behind one row. Kind 1: checks made that
 -- were not right; kind 2: codes issued, decoys included.

@@ -6,6 +6,7 @@ from uuid import UUID
 import grpc
 import pytest
 
+from services.auth.hashing import HashingLine, Place
 from services.auth.sessions import encode_token
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Suite, refusal
 
@@ -14,6 +15,7 @@ from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PH
 async def test_a_change_needs_the_old_password_and_ends_the_other_sessions(suite: Suite) -> None:
     other, this, somebody = await suite.register(), await suite.auth.sign_in(), await suite.register(OTHER_PHONE)
     await suite.auth.change(this.token)
+    assert await suite.lockout_sql.fetchval("SELECT max(epoch) FROM subject") == 2, "told at once, not at the next sign-in"
     assert await suite.auth.is_active(this.token), "this one goes on"
     assert not await suite.auth.is_active(other.token)
     assert await suite.auth.is_active(somebody.token)
@@ -21,7 +23,6 @@ async def test_a_change_needs_the_old_password_and_ends_the_other_sessions(suite
     await suite.auth.sign_in(password=NEW_PASSWORD)
     kinds = await suite.kinds(this.account_id)
     assert kinds[kinds.index("PasswordChanged") + 1] == "SessionEnded"
-    assert await suite.lockout_sql.fetchval("SELECT max(epoch) FROM subject") == 2
 
 
 @pytest.mark.row("M8")
@@ -39,6 +40,28 @@ async def test_a_wrong_old_password_is_a_guess_like_any_other(suite: Suite, eval
     assert blocked.reason == "SIGN_IN_BLOCKED"
     assert evaluated == [False] * 3
     assert await suite.auth.is_active(session.token)
+
+
+@pytest.mark.row("M8")
+@pytest.mark.row("M21")
+async def test_the_new_password_is_hashed_only_once_the_old_one_was_right(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each guess at an old password takes two hashes from everybody else."""
+    session = await suite.register()
+    hashed: list[str] = []
+    hash_it = HashingLine.hash
+
+    async def noted(self: HashingLine, place: Place, password: str) -> str:
+        hashed.append(password)
+        return await hash_it(self, place, password)
+
+    monkeypatch.setattr(HashingLine, "hash", noted)
+    refused = await refusal(suite.auth.change(session.token, old="Wrong-1-password"))
+    assert refused.reason == "CREDENTIALS_REJECTED"
+    assert hashed == []
+    await suite.auth.change(session.token)
+    assert hashed == [NEW_PASSWORD]
 
 
 @pytest.mark.row("M8")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from services.auth.codes import Codes
 from services.auth.identifiers import LookupKey, Phone
 from services.auth.sessions import decode_token, encode_token
 from services.chassis.sealing import read_key
@@ -101,6 +102,37 @@ async def test_a_grant_is_bound_to_its_flow_and_purpose_and_expires(suite: Suite
     await suite.auth.sign_in()
 
 
+@pytest.mark.row("M4")
+async def test_in_a_flow_whose_time_is_over_no_code_is_checked_and_none_sent(suite: Suite) -> None:
+    await suite.register()
+    recovery = suite.auth.flow("Recovery")
+    sent = await recovery.start()
+    code = await suite.code_of(sent.grant)
+    events = await suite.otp_sql.fetchval("SELECT count(*) FROM event")
+    await suite.sql.execute("UPDATE flow SET expires_at = clock_timestamp()")
+    assert is_grant_invalid(await refusal(recovery.confirm(sent.grant, code)))
+    assert is_grant_invalid(await refusal(recovery.send_again(sent.grant)))
+    assert await suite.otp_sql.fetchval("SELECT count(*) FROM event") == events
+
+
+@pytest.mark.row("M4")
+async def test_a_flow_whose_time_ran_out_within_a_step_takes_no_further_step(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await suite.register()
+    recovery = suite.auth.flow("Recovery")
+    sent = await recovery.start()
+    code = await suite.code_of(sent.grant)
+    verify = Codes.verify
+
+    async def take_long(*arguments: Any) -> None:
+        await verify(*arguments)
+        await suite.sql.execute("UPDATE flow SET expires_at = clock_timestamp()")
+
+    monkeypatch.setattr(Codes, "verify", take_long)
+    assert is_grant_invalid(await refusal(recovery.confirm(sent.grant, code)))
+
+
 @pytest.mark.row("M2")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_of_two_who_choose_with_one_grant_one_succeeds(suite: Suite, kind: str) -> None:
@@ -155,7 +187,7 @@ async def test_a_number_registered_twice_at_once_has_one_account(suite: Suite) -
         await suite.until_waiting_for_locks(2)
     done, refusals = split(await asyncio.gather(*calls, return_exceptions=True))
     assert done
-    assert {(one.code, one.reason) for one in refusals} <= {("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE")}
+    assert {one.reason for one in refusals} <= {"TEMPORARILY_UNAVAILABLE", "GRANT_INVALID"}
     assert await suite.accounts() == 1
     assert await suite.sql.fetchval("SELECT count(*) FROM identifier JOIN account USING (account_id)") == 1
     assert (await suite.auth.sign_in()).account_id == done[0].account_id
@@ -270,11 +302,13 @@ async def test_a_cool_down_passes_through_with_its_time(start: StartSuite) -> No
 
 
 async def test_a_flow_belongs_to_the_account_that_the_number_had_when_it_began(suite: Suite) -> None:
-    await suite.register()
+    first = await suite.register()
     confirmed = await suite.confirmed("Recovery")
     other = await suite.register(OTHER_PHONE)
-    await suite.sql.execute("UPDATE identifier SET account_id = $1 WHERE lookup = $2", UUID(other.account_id), lookup(suite))
+    move = "UPDATE identifier SET account_id = $1 WHERE lookup = $2"
+    await suite.sql.execute(move, UUID(other.account_id), lookup(suite))
     assert is_grant_invalid(await refusal(suite.auth.flow("Recovery").choose(confirmed, NEW_PASSWORD)))
+    await suite.sql.execute(move, UUID(first.account_id), lookup(suite))  # no event moves a number yet
     assert await suite.auth.is_active(other.token)
     assert len(await suite.kinds(other.account_id)) == 2
 
@@ -286,3 +320,13 @@ async def test_of_two_confirmed_recoveries_only_the_first_sets_a_password(suite:
     session = await suite.recover()
     assert is_grant_invalid(await refusal(suite.auth.flow("Recovery").choose(older, "Thief-Password-1")))
     assert await suite.auth.is_active(session.token)
+
+
+@pytest.mark.row("M2")
+async def test_of_two_confirmed_registrations_of_a_new_number_only_the_first_sets_a_password(suite: Suite) -> None:
+    older, newer = [await suite.confirmed("Registration") for _ in range(2)]
+    flow = suite.auth.flow("Registration")
+    session = await flow.choose(newer)
+    assert is_grant_invalid(await refusal(flow.choose(older, "Thief-Password-1")))
+    assert await suite.auth.is_active(session.token)
+    await suite.auth.sign_in()

@@ -44,6 +44,9 @@ async def a_busy_day(suite: Suite) -> None:
                 await guess(auths[0], phone, password)
     await asyncio.gather(suite.recover(PHONE), *(guess(auths[n % 2], PHONE, WRONG) for n in range(6)))
     await asyncio.gather(*(guess(auths[n % 2], PHONE, NEW_PASSWORD) for n in range(12)))
+    # The stream stands still: the success names the failure before it.
+    await guess(auths[0], PHONE, WRONG)
+    await guess(auths[1], PHONE, NEW_PASSWORD)
     session = await suite.recover(OTHER_PHONE)
     await suite.auth.change(session.token, NEW_PASSWORD, PASSWORD)
     async with suite.streaming():
@@ -64,8 +67,8 @@ async def day(start: StartSuite, urls: dict[str, str], tmp_path: Path) -> Day:
     suite = await start(auth=traced, lockout={**traced, "admission_wait_s": 0.5})
     await a_busy_day(suite)
     await suite.play_stream()
-    rows = await suite.sql.fetch("SELECT account_id FROM account")
-    subjects = [str(row["account_id"]) for row in rows]
+    rows = await suite.sql.fetch("SELECT stream_id FROM event WHERE type = 'AccountRegistered' ORDER BY occurred_at")
+    subjects = [str(row["stream_id"]) for row in rows]
     return Day(tmp_path / "traces", {name: urls[name] for name in ("auth", "lockout")}, subjects)
 
 
@@ -119,13 +122,18 @@ def lower_the_epoch(lines: list[Line]) -> None:
     lines.append({**raised, "to": raised["to"] - 1, "epoch": raised["epoch"] - 1, "place": raised["place"] + 0.5})
 
 
+def keep_a_strike_through_a_success(lines: list[Line]) -> None:
+    of_step(lines, "settle_right", "settled")["strikes"] = 1
+
+
 def lose_an_admission(lines: list[Line]) -> None:
     lines.remove(of_step(lines, "admit", "admitted"))
 
 
 DOCTORS: tuple[Doctor, ...] = (
     evaluate_a_fourth, admit_a_fourth, strike_without_an_attempt, strike_twice, settle_after_the_sweep, forgive_nothing,
-    succeed_after_the_reset, lower_the_epoch, lose_an_admission,
+    succeed_after_the_reset, lower_the_epoch, keep_a_strike_through_a_success,
+    lose_an_admission,
 )  # fmt: skip
 
 
@@ -150,33 +158,28 @@ def write(folder: Path, lines: list[Line], *, pid: int = 1) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-async def test_a_busy_day_is_a_behaviour_of_the_model_and_doctored_it_is_not(day: Day, tmp_path: Path) -> None:
+async def test_a_busy_day_is_a_behaviour_of_the_model_and_doctored_in_any_way_it_is_not(day: Day, tmp_path: Path) -> None:
     report = await validate(day.folder, day.databases)
     assert report.violations == []
     assert report.counts["subjects"] == 3
     for kind in ("admit", "full", "blocked", "strike", "settle", "raise", "record", "success", "reset", "change"):
         assert report.counts[kind] > 0, kind
 
-    ((subject, lines),) = [(one, about(day.folder, one)) for one in day.subjects[:1]]
+    of_phone = about(day.folder, day.subjects[0])
     doctored = {}
     for doctor in DOCTORS:
-        name, told = under_another_name(lines, subject)
+        name, told = under_another_name(of_phone, day.subjects[0])
         doctor(told)
         write(tmp_path / "doctored", told)
         doctored[name] = doctor.__name__
-    _, told = under_another_name(lines, subject)
+    _, told = under_another_name(of_phone, day.subjects[0])
     write(tmp_path / "doctored", told)
-    rejected = {one.partition(":")[0] for one in (await validate(tmp_path / "doctored")).violations}
-    assert {doctored.get(one, one) for one in rejected} == {doctor.__name__ for doctor in DOCTORS}
+    rejected = [one.partition(":")[0] for one in (await validate(tmp_path / "doctored")).violations]
+    assert sorted(doctored.get(one, "not doctored") for one in rejected) == sorted(doctor.__name__ for doctor in DOCTORS)
 
-
-async def test_a_missing_line_is_excused_only_by_a_kill_that_can_explain_it(day: Day, tmp_path: Path) -> None:
-    subject = day.subjects[0]
-    lines = about(day.folder, subject)
-    lose_an_admission(lines)
-    write(tmp_path / "ended", [{"step": "started"}, *lines, {"step": "stopped"}], pid=DEAD)
-    assert len((await validate(tmp_path / "ended")).violations) == 1
-    write(tmp_path / "killed", [{"step": "started"}, *lines], pid=DEAD)
+    # A line may be missing if the process that owes it was killed.
+    lose_an_admission(of_phone)
+    write(tmp_path / "killed", [{"step": "started"}, *of_phone], pid=DEAD)
     assert (await validate(tmp_path / "killed")).violations == []
 
 

@@ -118,6 +118,15 @@ async def test_nobody_can_tell_an_unknown_number_from_a_known_one(suite: Suite) 
     assert [one.reason for one in await suite.wrong(1, OTHER_PHONE)] == ["CREDENTIALS_REJECTED"]
 
 
+async def test_guesses_at_an_unknown_number_at_two_replicas_at_once_are_all_recorded(start: StartSuite) -> None:
+    suite = await start(lockout={"admission_wait_s": 15})
+    replicas = [suite.auth, await suite.start_auth()]
+    await suite.wrong(3, UNKNOWN_PHONE)
+    answers = await asyncio.gather(*(refusal(replicas[n % 2].sign_in(UNKNOWN_PHONE, "Wrong-1-password")) for n in range(20)))
+    assert [one.reason for one in answers] == ["SIGN_IN_BLOCKED"] * 20
+    assert await suite.sql.fetchval("SELECT version FROM stranger") == 23
+
+
 def longest_run_of_failures(kinds: list[str]) -> int:
     longest = run = 0
     for kind in kinds:

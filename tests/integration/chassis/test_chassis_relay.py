@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.errors import RequestTimedOutError
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent, StrikeRecorded, StrikesCleared
 
 import services.chassis
@@ -21,6 +23,8 @@ from services.chassis.eventstore import Fact, stamp
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
+from services.chassis.publishing import Publisher
+from services.chassis.republish import Republishing
 from services.chassis.settings import ChassisSettings
 from tests.integration.databases import Databases
 from tests.integration.kafka_records import Reader, reading
@@ -185,6 +189,24 @@ async def test_a_relay_that_dies_between_producing_and_deleting_repeats_and_lose
         # A backend whose client has gone may still carry the deletion out; one that was terminated cannot.
         repeated = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6, 7]
         assert seen == repeated or (kill is cancel and seen == [1, 2, 3, 4, 5, 6, 7])
+
+
+class DeafBroker:
+    """A producer whose records are never acknowledged."""
+
+    async def send(self, *_: object, **__: object) -> asyncio.Future[None]:
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sent.set_exception(RequestTimedOutError())
+        return sent
+
+
+async def test_what_kafka_has_not_acknowledged_stays_in_the_outbox(sql: asyncpg.Connection) -> None:
+    await append(sql, STREAM, 0, [PUBLIC] * 3)
+    publisher = Publisher(cast(Any, DeafBroker()), "test", TOPIC, "LockoutEvent")
+    with pytest.raises(RequestTimedOutError):
+        await outbox_relay._publish_batch(sql, publisher, Republishing(sql, publisher))
+    assert await sql.fetchval("SELECT count(*) FROM outbox") == 3
+    await asyncio.sleep(0)
 
 
 async def relay_holding_the_lock(sql: asyncpg.Connection) -> int | None:

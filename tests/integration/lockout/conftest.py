@@ -78,6 +78,11 @@ class Lockout:
         rows = await self.sql.fetch("SELECT type FROM event WHERE stream_id = $1 ORDER BY version", who.id)
         return [row["type"] for row in rows]
 
+    async def are_waiting_for_locks(self, count: int) -> bool:
+        await self.sql.execute("SELECT pg_stat_clear_snapshot()")
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return bool(await self.sql.fetchval(sql) == count)
+
     async def let_pass(self, seconds: float) -> None:
         """Makes open attempts and penalties that much older."""
         await self.sql.execute("UPDATE attempt SET admitted_at = admitted_at - $1::interval", timedelta(seconds=seconds))

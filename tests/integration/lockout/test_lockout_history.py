@@ -14,6 +14,7 @@ from services.lockout import store as outcome
 from services.lockout.penalties import LimitKey
 from tests.integration.lockout.conftest import Lockout, Server, Someone
 from tests.integration.rebuilding import assert_rows_are_their_events
+from tests.integration.waiting import until
 
 FAILURES = LimitKey(LIMIT_DIMENSION_FAILURES_BY_IP, "2026-03", "aa" * 16)
 CODES = LimitKey(LIMIT_DIMENSION_CODES_BY_IP, "2026-03", "aa" * 16)
@@ -106,6 +107,17 @@ async def test_a_penalty_is_imposed_once_however_often_it_is_asked_for(lockout: 
     assert [row["is_public"] for row in rows] == [True]
     tripped = LockoutEvent.FromString(rows[0]["data"]).limit_tripped
     assert (tripped.dimension, tripped.key_id, tripped.pseudonym) == (1, FAILURES.key_id, FAILURES.pseudonym)
+
+
+async def test_of_two_who_impose_the_next_penalty_at_once_one_does_and_the_other_sees_it(lockout: Lockout) -> None:
+    await lockout.penalties.impose(FAILURES, in_seconds(600))
+    await lockout.let_pass(601)
+    async with lockout.sql.transaction():
+        # Holds both back until both are there.
+        await lockout.sql.execute("SELECT FROM penalty FOR UPDATE")
+        imposing = [asyncio.create_task(lockout.penalties.impose(FAILURES, in_seconds(600))) for _ in range(2)]
+        await until("both wait", lambda: lockout.are_waiting_for_locks(2))
+    assert sorted(await asyncio.gather(*imposing)) == [False, True]
 
 
 async def test_a_replay_of_what_is_long_past_imposes_nothing(lockout: Lockout) -> None:

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from zasov.events.v1.lockout_event_pb2 import LIMIT_DIMENSION_FAILURES_BY_IP
+from zasov.events.v1.lockout_event_pb2 import LIMIT_DIMENSION_FAILURES_BY_IP, LockoutEvent
 
 from services.chassis import rebuild as chassis
 from services.chassis.errors import CannotStart
+from services.chassis.eventstore import stamp
 from services.chassis.postgres import Connection
 from services.chassis.rebuild import Report
+from services.lockout.domain import Subject, decide_epoch
 from services.lockout.penalties import LimitKey
 from services.lockout.rebuild import projection, rebuild
 from services.lockout.settings import LockoutSettings
@@ -146,7 +148,7 @@ _COPY = "INSERT INTO event (stream_id, version, event_id, type, occurred_at, dat
         f"{_COPY} gen_random_uuid(), 1, event_id, type, occurred_at, '\\xff', is_public FROM event LIMIT 1",
         f"{_COPY} gen_random_uuid(), 1, event_id, type, occurred_at, '', is_public FROM event LIMIT 1",
     ],
-    ids=["a version is missing", "of another stream", "junk", "of no kind"],
+    ids=["another version than its own", "of another stream", "junk", "of no kind"],
 )
 async def test_history_that_contradicts_itself_is_found_and_replaces_nothing(
     lockout: Lockout, settings: LockoutSettings, forged: str
@@ -159,6 +161,20 @@ async def test_history_that_contradicts_itself_is_found_and_replaces_nothing(
     assert (report.history_is_sound, report.replaced, report.tables[0].differing) == (False, False, 1)
     assert await lockout.sql.fetch("SELECT * FROM subject ORDER BY 1") == before
     await lockout.sql.execute("TRUNCATE event, outbox, subject, penalty")
+
+
+async def test_an_event_that_is_missing_in_the_middle_is_noticed(lockout: Lockout) -> None:
+    """Each of the others is in order by itself."""
+    who = Someone()
+    await lockout.strike(who, 1)
+    events = stamp(LockoutEvent, who.id, 2, decide_epoch(Subject(who.key), 1), datetime.now(UTC))
+    async with lockout.sql.transaction():
+        savepoint = lockout.sql.transaction()
+        await savepoint.start()
+        await lockout.sql.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
+        report = await report_on(lockout.sql, "lockout")
+        assert (report.tables[0].differing, report.tables[0].streams) == (1, (str(who.id),))
+        await savepoint.rollback()
 
 
 @pytest.mark.parametrize("column", ["type = 'StrikesCleared'", "event_id = gen_random_uuid()", "occurred_at = now()"])

@@ -9,7 +9,9 @@ import pytest
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 
 from services.lockout import store as outcome
+from services.lockout.domain import decide_failure
 from tests.integration.lockout.conftest import Lockout, Server, Someone
+from tests.integration.waiting import until
 
 MINUTE = timedelta(minutes=1)
 
@@ -122,6 +124,20 @@ async def test_a_success_forgives_no_failure_that_it_does_not_name(lockout: Lock
     assert await server.right(who, right)
     await lockout.store.record_failure(who.id, unnamed)
     assert await lockout.state(who) == (1, False, 0, 0)
+
+
+@pytest.mark.row("B1")
+async def test_a_right_guess_that_meets_a_strike_being_recorded_waits_for_it(lockout: Lockout, server: Server) -> None:
+    """Else it finds no strike to clear, and the one that is recorded meanwhile stays beside the success after it."""
+    who = Someone()
+    earlier, right = await lockout.open_attempt(who), await lockout.open_attempt(who)
+    async with lockout.sql.transaction():
+        await outcome._close_as_wrong(lockout.sql, who.id, earlier, decide_failure)
+        settling = asyncio.create_task(server.right(who, right, earlier))
+        await until("the settling waits", lambda: lockout.are_waiting_for_locks(1))
+    assert await settling
+    assert await lockout.state(who) == (0, False, 0, 0)
+    assert await lockout.events(who) == ["StrikeRecorded", "StrikesCleared"]
 
 
 @pytest.mark.row("B1")
@@ -311,10 +327,13 @@ async def test_an_epoch_that_is_held_already_waits_for_nobodys_lock(lockout: Loc
 async def test_the_oldest_lost_attempt_is_swept_first(lockout: Lockout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.lockout.store.SWEEP_BATCH", 1)
     oldest, younger = Someone(UUID(int=2**128 - 1)), Someone(UUID(int=1))
-    await lockout.open_attempt(oldest)
-    await lockout.let_pass(10)
+    # Neither the first in the table nor the first by its key.
     await lockout.open_attempt(younger)
-    await lockout.let_pass(61)
+    await lockout.open_attempt(oldest)
+    await lockout.sql.execute(
+        "UPDATE attempt SET admitted_at = admitted_at - interval '62 s' WHERE subject_id = $1", younger.id
+    )
+    await lockout.sql.execute("UPDATE attempt SET admitted_at = admitted_at - interval '72 s' WHERE subject_id = $1", oldest.id)
     assert await lockout.store.sweep(MINUTE) == 1
     assert (await lockout.state(oldest))[0] == 1
     assert (await lockout.state(younger))[0] == 0

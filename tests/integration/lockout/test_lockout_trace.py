@@ -80,19 +80,19 @@ async def test_the_sweep_has_a_later_place_though_it_began_before(
     lockout: Lockout, traced: LockoutStore, tmp_path: Path
 ) -> None:
     """A transaction's id would tell it the other way round: the sweep's is as old as its first subject."""
-    first, second = Someone(), Someone()
-    for who in (first, second):
+    first, held, last = Someone(), Someone(), Someone()
+    for who in (first, held, last):
         await lockout.open_attempt(who)
     await lockout.let_pass(61)
     async with lockout.sql.transaction():
-        await lockout.sql.execute("SELECT FROM subject WHERE subject_id = $1 FOR UPDATE", second.id)
+        await lockout.sql.execute("SELECT FROM subject WHERE subject_id = $1 FOR UPDATE", held.id)
         sweep = asyncio.create_task(traced.sweep(MINUTE))
         await until_somebody_waits(lockout)
-        place = (await lockout.sql.fetchval("SELECT subject_now($1)", second.id))[0]
-    assert await sweep == 2
-    (line,) = lines_of(tmp_path, second)
-    assert line["place"] > place
-    assert (line["step"], line["events"]) == ("abandon", ["AttemptAbandoned", "StrikeRecorded"])
+        await traced.admit(last.key, uuid4(), [])
+    assert await sweep == 3
+    admit, abandon = lines_of(tmp_path, last)
+    assert (admit["step"], admit["open"]) == ("admit", 2)
+    assert (abandon["step"], abandon["events"]) == ("abandon", ["AttemptAbandoned", "StrikeRecorded"])
 
 
 async def test_a_place_given_back_and_a_step_that_could_not_be_made_are_told(

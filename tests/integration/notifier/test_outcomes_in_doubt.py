@@ -10,6 +10,8 @@ from zasov.events.v1.notifier_event_pb2 import MessageFailed
 from devstack.handsets import Handsets
 from services.chassis.postgres import Database
 from services.notifier import planner
+from services.notifier.channels import Outcome, Outgoing
+from services.notifier.channels.sms import SmsChannel
 from services.notifier.domain import PartState, State
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
@@ -118,6 +120,45 @@ async def test_a_worker_cannot_begin_what_another_has_taken_over(notifier: Notif
     assert leased is not None
     await comes_to(database, event, "delivered")
     assert await notifier.store.begin(leased) is None
+
+
+async def test_submitting_is_on_record_before_the_smsc_hears_of_a_message(
+    notifier: Notifier, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, dispatch = otp_issued(), SmsChannel.dispatch
+    found: list[str | None] = []
+
+    async def look_first(channel: SmsChannel, outgoing: Outgoing) -> Outcome:
+        found.append(await state_of(database, event))
+        return await dispatch(channel, outgoing)
+
+    monkeypatch.setattr(SmsChannel, "dispatch", look_first)
+    await notifier.meet(event)
+    await comes_to(database, event, "delivered")
+    assert found == ["submitting"]
+
+
+async def test_of_two_workers_who_look_at_once_one_takes_the_message(settings: NotifierSettings, database: Database) -> None:
+    stores = [Store(database, settings.policy(), timedelta(minutes=1)) for _ in range(2)]
+    event = otp_issued()
+    _, version, wanted = planner.read(event.topic, event.record())
+    await stores[0].accept("notifier test", event.stream_id, version, wanted, mine=False)
+    async with database.transaction() as connection:
+        # Holds back who does not pass over what another has in hand.
+        await connection.execute("SELECT FROM message FOR UPDATE")
+        looking = [asyncio.create_task(store.lease(1, can_send=True)) for store in stores]
+        done, _ = await asyncio.wait(looking, timeout=2)
+        assert [task.result() for task in done] == [[], []]
+    first, second = [await store.lease(1, can_send=True) for store in stores]
+    assert (len(first), len(second)) == (1, 0)
+
+
+async def test_an_outcome_whose_storing_was_not_answered_is_stored_once(notifier: Notifier, database: Database) -> None:
+    event = account_blocked()
+    begun = await begun_by_a_worker_that_died(notifier, event)
+    assert await notifier.store.settle_submitted(begun, "smsc", ["one"]) is not None
+    assert await notifier.store.settle_submitted(begun, "smsc", ["one"]) is None
+    assert await names_of_facts(database, event) == ["MessageSubmitted"]
 
 
 @pytest.mark.row("M11")

@@ -45,7 +45,7 @@ async def test_a_code_is_sent_once_though_its_event_comes_three_times(
 
 
 async def test_an_event_republished_under_a_new_mark_does_not_send_again(
-    notifier: Notifier, handsets: Handsets, database: Database
+    notifier: Notifier, handsets: Handsets, database: Database, issuer: FakeDelivery
 ) -> None:
     event = otp_issued()
     await notifier.meet(event)
@@ -54,6 +54,7 @@ async def test_an_event_republished_under_a_new_mark_does_not_send_again(
     await notifier.meet(event)
     await asyncio.sleep(0.3)
     assert len(await handsets.messages(PHONE)) == 1
+    assert len(issuer.claims) == 1
 
 
 async def test_an_older_version_than_the_one_applied_asks_for_nothing(notifier: Notifier, database: Database) -> None:

@@ -65,6 +65,23 @@ async def test_fifty_wrong_codes_at_once_are_checked_three_times(
     assert await otp.wrong_checks(subject) == 3
 
 
+@pytest.mark.row("B4")
+async def test_checks_of_several_codes_at_once_all_count_for_their_subject(otp: Any, subject: UUID) -> None:
+    """Each would write back what it has read, and of three wrong checks one would be left."""
+    codes = []
+    for _ in range(3):
+        flow = uuid4()
+        issued = await otp.issue(subject, flow)
+        codes.append((issued, flow, await otp.wrong_code_of(issued)))
+        await otp.pass_cool_down(subject)
+    async with otp.sql.transaction():
+        await otp.sql.execute("SELECT FROM subject_budget WHERE subject_id = $1 FOR UPDATE", subject)
+        checks = [asyncio.create_task(otp.verify(issued, subject, flow, wrong)) for issued, flow, wrong in codes]
+        await otp.until_waiting_for_locks(3)
+    assert {check.outcome for check in await asyncio.gather(*checks)} == {WRONG}
+    assert await otp.wrong_checks(subject) == 3
+
+
 @pytest.mark.row("M4")
 async def test_of_twenty_right_codes_at_once_exactly_one_is_right(otp: Any, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
@@ -73,6 +90,27 @@ async def test_of_twenty_right_codes_at_once_exactly_one_is_right(otp: Any, subj
     assert Counter(a.outcome for a in answers) == {RIGHT: 1, DEAD: 19}
     assert await otp.event_names(issued) == ["OtpIssued", "OtpVerified"]
     # A right code is no guess, not even one that came second.
+    assert await otp.wrong_checks(subject) == 0
+
+
+@pytest.mark.row("M4")
+async def test_of_three_right_codes_recorded_at_the_same_moment_one_is_right(
+    otp: Any, subject: UUID, flow: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = await otp.issue(subject, flow)
+    code = await otp.code_of(issued)
+    all_are_there, calls, append = asyncio.Barrier(3), [], Store.append
+
+    async def append_together(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) <= 3:
+            await all_are_there.wait()
+        await append(*arguments)
+
+    monkeypatch.setattr(Store, "append", append_together)
+    answers = await asyncio.gather(*(otp.verify(issued, subject, flow, code) for _ in range(3)))
+    assert Counter(a.outcome for a in answers) == {RIGHT: 1, DEAD: 2}
+    assert await otp.event_names(issued) == ["OtpIssued", "OtpVerified"]
     assert await otp.wrong_checks(subject) == 0
 
 
@@ -177,11 +215,13 @@ async def test_a_new_code_leaves_the_code_of_another_flow_alive(otp: Any, subjec
 @pytest.mark.row("M4")
 async def test_an_expired_code_is_dead_before_any_sweep(otp: Any, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
-    code = await otp.code_of(issued)
+    code, wrong = await otp.code_of(issued), await otp.wrong_code_of(issued)
     await otp.age(300, subject)
     assert (await otp.verify(issued, subject, flow, code)).outcome == DEAD
+    assert (await otp.verify(issued, subject, flow, wrong)).outcome == DEAD
     assert (await otp.state(issued)).state == otp_pb.CHALLENGE_STATE_EXPIRED
     assert await otp.event_names(issued) == ["OtpIssued"]
+    assert await otp.wrong_checks(subject) == 0, "no guess was made"
 
 
 @pytest.mark.row("M4")

@@ -5,6 +5,7 @@ import json
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -66,6 +67,16 @@ async def test_of_several_requests_at_once_one_gets_a_code(otp: Any, subject: UU
         await otp.until_waiting_for_locks(5)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(not isinstance(answer, Exception) for answer in answers) == 1
+
+
+@pytest.mark.row("M10")
+async def test_no_flow_ever_has_two_open_codes(otp: Any, subject: UUID, flow: UUID) -> None:
+    """Whatever the code does: each would have tries of its own."""
+    await otp.issue(subject, flow)
+    row = dict(await otp.sql.fetchrow("SELECT * FROM challenge")) | {"id": uuid4()}
+    places = ", ".join(f"${n}" for n in range(1, len(row) + 1))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await otp.sql.execute(f"INSERT INTO challenge ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
 @pytest.mark.row("M10")

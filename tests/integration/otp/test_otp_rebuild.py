@@ -35,6 +35,7 @@ CHANGES = {
         "DELETE FROM challenge",
     ],
 }
+BRAKE_CHANGES = {"brake": ["UPDATE brake SET version = version + 1", "DELETE FROM brake"]}
 
 
 async def live(otp: Otp) -> None:
@@ -55,17 +56,20 @@ async def live(otp: Otp) -> None:
     await otp.sql.execute("UPDATE subject_budget SET issued_at = '{}', issued_for = '{}'")
     await otp.issue(subject, flow)
     await otp.issue(uuid4(), uuid4(), decoy=True)
+    await otp.sql.execute("SELECT count_spray(2::smallint, $1, clock_timestamp(), interval '10 minutes', 5000)", subject)
+    await otp.issue(uuid4(), uuid4())
 
 
 async def test_what_was_changed_or_lost_by_hand_is_found_and_put_right(otp: Otp) -> None:
     await live(otp)
     kinds = {row["type"] for row in await otp.sql.fetch("SELECT type FROM event")}
-    assert kinds == {"OtpIssued", "OtpVerified", "OtpFailed", "OtpSuperseded", "OtpRefused", "DecoyIssued"}
+    assert kinds == {"OtpIssued", "OtpVerified", "OtpFailed", "OtpSuperseded", "OtpRefused", "DecoyIssued", "CodesLengthened"}
 
     async def run(replace: bool) -> Report:
         return await rebuild(otp.settings, replace=replace)
 
     await assert_found_and_mended(run, otp.sql, CHANGES, COLUMNS)
+    await assert_found_and_mended(run, otp.sql, BRAKE_CHANGES)
 
 
 async def test_checks_that_were_begun_are_no_difference_and_are_kept(otp: Otp, subject: UUID, flow: UUID) -> None:

@@ -12,7 +12,7 @@ from zasov.events.v1.otp_event_pb2 import OtpEvent
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 
 from bench.guessing import Otp, beforehand
-from services.chassis.postgres import connect_directly
+from services.chassis.postgres import connect_directly, open_database
 from services.otp import store
 from services.otp.brake import BrakeRules
 from services.otp.domain import BUDGET_WINDOW
@@ -156,8 +156,10 @@ async def test_a_trip_that_goes_on_is_told_again_in_the_same_stream(start: Any) 
 
 async def test_a_trip_that_many_notice_at_once_is_told_once(start: Any) -> None:
     otp = await start(spray_longer_after_issued=1)
-    await opened(otp, 1)
-    await asyncio.gather(*(otp.issue(uuid4(), uuid4()) for _ in range(20)))
+    async with open_database(otp.settings) as database:
+        noticing = store.Store(database, otp.settings.brake())
+        held = await asyncio.gather(*(noticing.trip(6) for _ in range(8)))
+    assert len([until for until in held if until is not None]) == 1
     assert len(await lengthened(otp)) == 1
 
 

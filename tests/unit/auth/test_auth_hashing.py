@@ -52,7 +52,7 @@ async def test_more_requests_than_places_are_refused_at_once_with_a_time_to_try_
 
 
 async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
-    line, one, other = new_line(places=5, per_subject=2), uuid4(), uuid4()
+    line, one, other = new_line(places=9, per_subject=2), uuid4(), uuid4()
     with line.reserve() as a, line.reserve() as b:
         a.take_for(one)
         b.take_for(one)
@@ -61,11 +61,11 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
                 third.take_for(one)
             refused(caught.value)
             third.take_for(other)
-        assert free(line) == 3
+        assert free(line) == 7
     with line.reserve() as again:
         again.take_for(one)
     assert not line._by_subject
-    assert free(line) == 5
+    assert free(line) == 9
 
 
 @pytest.mark.row("M21")

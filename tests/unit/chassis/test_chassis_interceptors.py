@@ -39,6 +39,12 @@ async def test_a_call_without_a_deadline_is_refused_before_any_work(peer: Peer) 
     assert peer.servicer.calls == 0
 
 
+async def test_a_deadline_in_days_is_none(peer: Peer) -> None:
+    error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=48 * 3600))
+    assert reason_of(error) == errors.DEADLINE_REQUIRED
+    assert peer.servicer.calls == 0
+
+
 async def test_a_call_with_too_little_time_left_is_refused_before_any_work(peer: Peer) -> None:
     await peer.stub.GetStatus(pb.GetStatusRequest(), timeout=5)
     error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=0.08))
@@ -133,13 +139,22 @@ async def test_a_database_that_is_away_is_try_again_later(
     assert CANARY not in str(status) + "".join(capfd.readouterr())
 
 
-async def test_a_bug_in_our_sql_is_not_taken_for_an_outage(peer: Peer) -> None:
+@pytest.mark.parametrize(
+    "bug",
+    [asyncpg.UniqueViolationError(CANARY), asyncpg.DataError(CANARY), asyncpg.NumericValueOutOfRangeError(CANARY)],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_bug_in_our_sql_is_neither_an_outage_nor_the_callers_fault(
+    peer: Peer, bug: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
     async def die() -> None:
-        raise asyncpg.UniqueViolationError(CANARY)
+        raise bug
 
     peer.servicer.body = die
     error = await refused(peer.stub.GetStatus(pb.GetStatusRequest(), timeout=5))
+    assert errors.from_rpc_error(error) == errors.bug()
     assert error.code() is grpc.StatusCode.INTERNAL
+    assert CANARY not in "".join(capfd.readouterr())
 
 
 async def test_a_caller_who_hangs_up_cancels_the_work(peer: Peer) -> None:

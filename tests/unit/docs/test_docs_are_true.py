@@ -22,7 +22,7 @@ for_each_guide = pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.
 
 @for_each_guide
 def test_every_file_and_function_that_is_named_exists(guide: Path) -> None:
-    named = re.findall(r"`((?:services|devstack|protos|deploy|tests|docs)/[\w./*-]+)(?::(\w+))?`", guide.read_text())
+    named = re.findall(r"`((?:services|devstack|protos|deploy|tests|docs|models)/[\w./*-]+)(?::(\w+))?`", guide.read_text())
     for path, symbol in named:
         found = [each for each in REPO.glob(path.rstrip("/")) if "__pycache__" not in each.parts]
         assert found, path

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zasov.events.v1.lockout_event_pb2 import LimitTripped
-from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
+from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Credential
 
 from services.chassis.eventstore import Fact, type_of
 from services.lockout.domain import (
@@ -183,3 +183,12 @@ def test_an_event_of_another_stream_is_refused() -> None:
 @pytest.mark.row("M22")
 def test_the_permanent_password_is_counted_under_the_accounts_own_id() -> None:
     assert KEY.subject_id == KEY.owner_id
+
+
+@pytest.mark.row("M22")
+def test_each_credential_of_an_owner_is_counted_apart() -> None:
+    """Else a right PIN would wipe the strikes of the password."""
+    ids = {replace(KEY, credential=credential).subject_id for credential in Credential.values()}
+    assert len(ids) == len(Credential.values())
+    other = replace(KEY, owner_id=UUID(int=8))
+    assert not ids & {replace(other, credential=credential).subject_id for credential in Credential.values()}

@@ -1,18 +1,30 @@
-"""What the stream reads: events that can be settled, and poison."""
+"""What the stream reads, events that can be settled and poison, and how it settles them side by side."""
 
+import asyncio
 from contextlib import suppress
-from uuid import UUID
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginRefused, LoginSucceeded, SessionStarted
+from zasov.events.v1.auth_event_pb2 import (
+    AccountRegistered,
+    AuthEvent,
+    LoginFailed,
+    LoginRefused,
+    LoginSucceeded,
+    PasswordChanged,
+    PasswordReset,
+    SessionStarted,
+)
 from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
 from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpIssued
 
 from services.chassis.streams import Poison
-from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp
+from services.lockout.domain import SubjectKey
+from services.lockout.outcomes import OTP_KINDS, counted, counted_codes, parse_auth, parse_otp, settle
 from services.lockout.penalties import WHOLE_SYSTEM, LimitKey
 
 STREAM = str(UUID(int=5))
@@ -113,3 +125,82 @@ def test_a_code_for_somebody_unknown_counts_like_one_for_somebody_known() -> Non
     unknown = OtpEvent(meta=meta, decoy_issued=DecoyIssued())
     assert [one.key for one in counted_codes([known])] == [one.key for one in counted_codes([unknown])]
     assert {"OtpIssued", "DecoyIssued"} <= OTP_KINDS
+
+
+def failures(streams: int, of_each: int = 1) -> list[AuthEvent]:
+    """Failed logins of so many accounts, one of each in turn."""
+    accounts = [str(uuid4()) for _ in range(streams)]
+    return [
+        event(
+            EventMeta(stream_id=account, version=version + 1),
+            login_failed=LoginFailed(attempt_id=str(uuid4()), credential=CREDENTIAL_PASSWORD, identifier_known=True),
+        )
+        for version in range(of_each)
+        for account in accounts
+    ]
+
+
+class SlowStore:
+    """A LockoutStore whose settling of a failure goes through a gate; `fails` does so at once."""
+
+    def __init__(self, fails: UUID | None = None) -> None:
+        self.gate = asyncio.Event()
+        self.fails = fails
+        self.under_way: set[UUID] = set()
+        self.most = 0
+        self.done: list[UUID] = []
+
+    async def record_failure(self, subject_id: UUID, attempt_id: UUID) -> None:
+        assert subject_id not in self.under_way, "the events of one stream go one after the other"
+        self.under_way.add(subject_id)
+        self.most = max(self.most, len(self.under_way))
+        try:
+            if subject_id == self.fails:
+                raise OSError
+            await self.gate.wait()
+            self.done.append(attempt_id)
+        finally:
+            self.under_way.remove(subject_id)
+
+
+@pytest.mark.row("B7")
+async def test_each_new_password_is_told_to_the_store_by_the_stream_too() -> None:
+    """Auth may have been unable to tell lockout over gRPC."""
+    told: list[tuple[UUID, int]] = []
+
+    class Store:
+        async def raise_epoch(self, key: SubjectKey, epoch: int) -> None:
+            told.append((key.subject_id, epoch))
+
+    passwords = [
+        event(account_registered=AccountRegistered(credential_version=1)),
+        event(password_changed=PasswordChanged(credential_version=2)),
+        event(password_reset=PasswordReset(credential_version=3)),
+    ]
+    await settle(passwords, cast(Any, Store()))
+    assert told == [(UUID(STREAM), 1), (UUID(STREAM), 2), (UUID(STREAM), 3)]
+
+
+@pytest.mark.row("B7")
+async def test_if_one_streams_settling_fails_none_goes_on_beside_the_next_try() -> None:
+    events = failures(3)
+    store = SlowStore(fails=UUID(events[1].meta.stream_id))
+    with pytest.raises((ExceptionGroup, OSError)):
+        await settle(events, cast(Any, store))
+    assert not store.under_way
+    store.gate.set()
+    await asyncio.sleep(0)
+    assert store.done == [], "nothing of the failed try comes after it"
+
+
+@pytest.mark.row("B7")
+async def test_no_more_streams_are_settled_at_once_than_the_pool_has_connections_for() -> None:
+    """Whoever waits for a connection beyond its patience fails the whole batch."""
+    events, store = failures(20, of_each=2), SlowStore()
+    settling = asyncio.create_task(settle(events, cast(Any, store)))
+    await asyncio.sleep(0.01)
+    assert len(store.under_way) == 6
+    store.gate.set()
+    await settling
+    assert store.most == 6
+    assert sorted(store.done) == sorted(UUID(one.login_failed.attempt_id) for one in events)

@@ -1,0 +1,1 @@
+"""Whether answers' times tell known numbers from unknown ones: `make test-enumeration`."""

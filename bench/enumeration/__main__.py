@@ -1,0 +1,120 @@
+"""`make test-enumeration`: times of answers about known and unknown numbers, interleaved at random, compared.
+
+Exits with 1 if a pair can be told apart, or if a planted difference can not: a test without power shows nothing.
+"""
+
+import argparse
+import asyncio
+import gc
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench.enumeration.pairs import NOT_BUILT, PAIRS, SIGN_IN, Numbers, Pair, arms
+from bench.enumeration.planted import DIFFERENCES
+from bench.enumeration.servers import Servers
+from bench.enumeration.statistics import FALSE_ALARM, Comparison, compare
+from bench.enumeration.subscribers import Subscribers, subscribers
+from devstack.paths import BUILD
+from devstack.state import write_json
+
+_WARM_UP = 40
+# A hash of 17 ms is heard at once.
+_HASHED_CALLS = 200
+
+console = Console(width=140)
+Row = tuple[str, Comparison]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.enumeration")
+    parser.add_argument("--calls", type=int, default=2000, help="of each pair, half of them about known numbers")
+    parser.add_argument("--default-hash", action="store_true", help="Argon2 as in production, instead of a cheap one")
+    parser.add_argument("--no-power", action="store_true", help="plant no differences")
+    parser.add_argument("--only", default="", help="pairs with this in their names, and none that goes on with another's flows")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="zasov-enumeration-") as folder:
+        servers = Servers(Path(folder), cheap_hash=not options.default_hash)
+        with servers:
+            rows, planted = uvloop.run(_measure(servers, options))
+    tests = len(PAIRS)
+    told = [name for name, one in rows if one.tells_apart(tests)]
+    missed = [name for name, one in planted if not one.tells_apart(tests)]
+    console.print(_table("As it is", rows, tests))
+    if planted:
+        console.print(_table("With a difference planted in auth: must be noticed", planted, tests))
+    console.print("Not built yet, so not compared: " + "; ".join(NOT_BUILT) + ".")
+    hash_ = "default" if options.default_hash else "cheap (64 KiB, 1 pass), so that it drowns nothing"
+    console.print(f"Argon2: {hash_}. p: Mann-Whitney U; paired: Wilcoxon.")
+    console.print(f"Both two-sided; told apart if one is under {FALSE_ALARM}/{2 * tests} (Bonferroni).")
+    for name in told:
+        console.print(f"✗ {name}: known and unknown numbers can be told apart", style="red")
+    for name in missed:
+        console.print(f"✗ {name}: planted, and not noticed", style="red")
+    write_json(BUILD / "enumeration.json", {name: vars(one) for name, one in [*rows, *planted]})
+    return 1 if told or missed else 0
+
+
+async def _measure(servers: Servers, options: argparse.Namespace) -> tuple[list[Row], list[Row]]:
+    calls: int = options.calls
+    pairs = [pair for pair in PAIRS if options.only in pair.name]
+    async with subscribers(servers.describe()) as everybody:
+        rows = await _compare_all(everybody, pairs, calls // 2)
+    planted: list[Row] = []
+    for what in () if options.no_power else DIFFERENCES:
+        servers.plant(what)
+        count = _HASHED_CALLS // 2 if what == "no-dummy-hash" else calls // 2
+        async with subscribers(servers.describe()) as everybody:
+            ((name, comparison),) = await _compare_all(everybody, [SIGN_IN], count)
+        planted.append((f"{name}; {what}", comparison))
+    return rows, planted
+
+
+async def _compare_all(everybody: Subscribers, pairs: Sequence[Pair], count: int) -> list[Row]:
+    console.print(f"· Registering {count} numbers", style="dim")
+    known, unknown = await arms(everybody, count + _WARM_UP)
+    rows = []
+    for pair in pairs:
+        console.print(f"· {pair.name}", style="dim")
+        rows.append((pair.name, await _compare(everybody, pair, known, unknown, count)))
+    return rows
+
+
+async def _compare(everybody: Subscribers, pair: Pair, known: Numbers, unknown: Numbers, count: int) -> Comparison:
+    """One call after the other. Which arm comes first is tossed for each two, so that a drift of the machine hits both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for index in range(count + _WARM_UP):
+        for arm in random.sample((0, 1), 2):
+            gc.disable()
+            started = time.perf_counter()
+            await pair.ask(everybody, (known, unknown)[arm], index)
+            elapsed = time.perf_counter() - started
+            gc.enable()
+            if index >= _WARM_UP:
+                times[arm].append(elapsed)
+            await asyncio.sleep(0)
+    return compare(*times)
+
+
+def _table(title: str, rows: Sequence[Row], tests: int) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("known (A), unknown (B)", "n", "median A", "median B", "A - B", "A slower", "p", "p paired", "told apart"):
+        table.add_column(column, justify="left" if column.startswith("known") else "right", no_wrap=True)
+    for name, one in rows:
+        apart = "yes" if one.tells_apart(tests) else "no"
+        table.add_row(
+            name, f"2 × {one.n}", f"{one.median_a * 1e3:.2f} ms", f"{one.median_b * 1e3:.2f} ms",
+            f"{one.difference * 1e6:+.0f} µs", f"{one.a_slower:.1%}", f"{one.p:.2g}", f"{one.p_paired:.2g}", apart,
+        )  # fmt: skip
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The questions that an attacker can put, each about a number that somebody has (A) and one that nobody has (B).
+
+A new answer joins as a `Pair`: what must be so beforehand, and the call.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from zasov.auth.v1.common_pb2 import CodeSent
+
+from bench.enumeration.subscribers import CLIENT, PASSWORD, WRONG, Subscribers
+from services.chassis.errors import ServiceError
+
+_BLOCKED = 20
+
+# What a pair must be made of once the answer exists (docs/security.md).
+NOT_BUILT = (
+    "masked contacts (M12)",
+    "state of a delivery (M11)",
+    "recovery by email, right and wrong channel (M11, M12)",
+    "temporary password by SMS (M5)",
+    "suspended accounts (M17)",
+    "linking somebody's number (M16)",
+)
+
+
+@dataclass
+class Numbers:
+    """One arm: its numbers, and the flows that are under way for them."""
+
+    fresh: list[str]
+    blocked: list[str]
+    recoveries: list[CodeSent] = field(default_factory=list)
+
+
+Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """due: the reason of the answer; "": none, the call succeeds."""
+
+    name: str
+    due: str
+    call: Call
+
+    async def ask(self, subscribers: Subscribers, numbers: Numbers, index: int) -> None:
+        """Raises AssertionError for any other answer."""
+        reason = ""
+        try:
+            await self.call(subscribers, numbers, index)
+        except ServiceError as error:
+            reason = error.reason
+        assert reason == self.due, f"{self.name}: {reason or 'OK'}"
+
+
+async def _sign_in_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.sign_in(numbers.fresh[index], WRONG, CLIENT)
+
+
+async def _sign_in_blocked(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.sign_in(numbers.blocked[index % _BLOCKED], WRONG, CLIENT)
+
+
+async def _register(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.start_registration(numbers.fresh[index], CLIENT)
+
+
+async def _recover(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    numbers.recoveries.append(await subscribers.back_end.start_recovery(numbers.fresh[index], CLIENT))
+    return None
+
+
+async def _recover_again(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    sent = numbers.recoveries[index]
+    numbers.recoveries[index] = await subscribers.back_end.send_recovery_code_again(sent.grant, CLIENT)
+    return None
+
+
+async def _confirm_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    # One in ten thousand is right by chance: eight digits are not, whatever was sent.
+    return await subscribers.back_end.confirm_recovery(numbers.recoveries[index].grant, "00000000", CLIENT)
+
+
+async def _choose_without_right(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    grant = numbers.recoveries[index].grant
+    return await subscribers.back_end.choose_recovery_password(grant, PASSWORD, CLIENT)
+
+
+SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
+# In this order: a later one goes on with the flows of those before.
+PAIRS: Sequence[Pair] = (
+    SIGN_IN,
+    Pair("sign-in, blocked", "SIGN_IN_BLOCKED", _sign_in_blocked),
+    Pair("registration, start", "", _register),
+    Pair("recovery, start", "", _recover),
+    Pair("recovery, another code", "", _recover_again),
+    Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
+    Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
+)
+
+
+async def arms(subscribers: Subscribers, count: int) -> tuple[Numbers, Numbers]:
+    """Those that somebody has, and those that nobody has."""
+    known = Numbers(await subscribers.known(count), await subscribers.known(_BLOCKED))
+    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED))
+    for numbers in (known, unknown):
+        await subscribers.block(numbers.blocked)
+    return known, unknown

@@ -1,0 +1,53 @@
+"""The three gRPC servers as processes of their own on PostgreSQL: all that stands on the way of an answer (B7)."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from devstack import wiring
+from devstack.stack import Stack
+from devstack.supervisor import environment
+
+_ROLES = [role for role in wiring.ROLES if role.is_server]
+# No limit may come between: each number is asked about many times. The rest are the defaults.
+_OVERRIDES = {
+    "otp": {"ZASOV_OTP_COOL_DOWN_S": "0", "ZASOV_OTP_ISSUES_PER_DAY": "1000"},
+    # Attempts stay open until the outcomes are played.
+    "lockout": {"ZASOV_LOCKOUT_SWEEP_AGE_S": "3600"},
+}
+# Cheap, so that what a hash would drown is heard.
+CHEAP_HASH = {"ZASOV_AUTH_ARGON2_MEMORY_KIB": "64", "ZASOV_AUTH_ARGON2_ITERATIONS": "1"}
+
+
+class Servers(Stack):
+    """plant: a difference to be planted in auth (bench/enumeration/planted.py)."""
+
+    def __init__(self, state_dir: Path, *, cheap_hash: bool) -> None:
+        quiet = {role.service: {f"ZASOV_{role.service.upper()}_TRACE_SAMPLE_RATIO": "0"} for role in _ROLES}
+        overrides = {service: quiet[service] | _OVERRIDES.get(service, {}) for service in quiet}
+        overrides["auth"] |= CHEAP_HASH if cheap_hash else {}
+        super().__init__(state_dir, roles=_ROLES, settings_overrides=overrides)
+
+    def plant(self, what: str) -> None:
+        """Starts auth anew with the difference planted, for a hash left out with Argon2 as in production."""
+        role = next(role for role in self.roles if role.service == "auth")
+        self.supervisor.stop(role.name)
+        environment_ = {name: value for name, value in self.environment_of(role).items() if name not in CHEAP_HASH}
+        argv = [sys.executable, "-m", "bench.enumeration.planted", what, role.role]
+        self.supervisor.start(role.name, argv, environment_ if what == "no-dummy-hash" else self.environment_of(role), tier=2)
+        self.wait_role(role.name)
+
+    def _up(self) -> None:
+        self.at.traces.mkdir(parents=True, exist_ok=True)
+        postgres = self.infra.postgres
+        postgres.init()
+        self.supervisor.start("postgres", postgres.command(), user=postgres.user, stop_signal=postgres.stop_signal)
+        postgres.wait_ready(check=partial(self.supervisor.raise_if_dead, "postgres"))
+        for service in self.at.databases:
+            postgres.create_database(service)
+        self._run_to_end({"keys": ([sys.executable, "-m", "services.chassis.keys", str(self.at.keys)], environment())})
+        self._migrate()
+        for role in self.roles:
+            self.start_role(role)
+        for role in self.roles:
+            self.wait_role(role.name)

@@ -1,0 +1,100 @@
+"""Numbers that somebody has, numbers that nobody has, and what the bench must do about them beside calling auth."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import grpc
+from zasov.auth.v1.common_pb2 import ClientContext
+from zasov.otp.v1 import delivery_service_pb2 as otp_pb
+from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+
+from devstack.subscriber import BackEnd
+from services.auth.sessions import decode_token
+from services.chassis.errors import ServiceError
+from services.chassis.outbox_relay import OutboxWaker
+from services.chassis.postgres import open_database
+from services.lockout import outcomes
+from services.lockout.settings import LockoutSettings
+from services.lockout.store import LockoutStore
+
+PASSWORD, WRONG = "Winter-in-Tver-26", "Summer-in-Tver-26"
+CLIENT = ClientContext(ip="198.51.100.7", device_id="bench", language="ru")
+_SIDE_BY_SIDE = 4
+
+
+@dataclass
+class Subscribers:
+    """back_end: auth. The databases serve for what an SMS and the stream do otherwise."""
+
+    back_end: BackEnd
+    auth_sql: asyncpg.Connection
+    otp_sql: asyncpg.Connection
+    delivery: DeliveryServiceStub
+    lockout: LockoutStore
+
+    _serial = itertools.count(1)
+
+    def unknown(self, count: int) -> list[str]:
+        return [f"+7916{next(self._serial):07d}" for _ in range(count)]
+
+    async def known(self, count: int) -> list[str]:
+        """Registered through the front door."""
+        numbers, turn, one_by_one = self.unknown(count), asyncio.Semaphore(_SIDE_BY_SIDE), asyncio.Lock()
+
+        async def register(phone: str) -> None:
+            async with turn:
+                sent = await self.back_end.start_registration(phone, CLIENT)
+                async with one_by_one:  # one connection each
+                    code = await self._code_of(sent.grant)
+                grant = await self.back_end.confirm_registration(sent.grant, code, CLIENT)
+                await self.back_end.choose_registration_password(grant, PASSWORD, CLIENT)
+
+        await asyncio.gather(*map(register, numbers))
+        return numbers
+
+    async def block(self, numbers: Sequence[str]) -> None:
+        for phone in numbers:
+            for _ in range(3):
+                with suppress(ServiceError):
+                    await self.back_end.sign_in(phone, WRONG, CLIENT)
+                await self.play_stream()
+
+    async def play_stream(self) -> None:
+        """What relay and stream do: strikes for the failures that are stored."""
+        rows = await self.auth_sql.fetch(
+            "SELECT o.id, e.type, e.data FROM outbox o JOIN event e USING (stream_id, version) ORDER BY 1"
+        )
+        events = [outcomes.parse_auth(row["data"]) for row in rows if row["type"] in outcomes.AUTH_KINDS]
+        await outcomes.settle(events, self.lockout)
+        await self.auth_sql.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
+
+    async def _code_of(self, grant: str) -> str:
+        decoded = decode_token(grant, 1)
+        assert decoded is not None
+        challenge_id: UUID = await self.auth_sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
+        request = otp_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="bench")
+        return str((await self.delivery.Claim(request, timeout=10)).code)
+
+
+@asynccontextmanager
+async def subscribers(addresses: Mapping[str, Any]) -> AsyncIterator[Subscribers]:
+    databases, at = addresses["databases"], addresses["grpc"]
+    auth_sql, otp_sql = [await asyncpg.connect(databases[name]) for name in ("auth", "otp")]
+    try:
+        async with (
+            grpc.aio.insecure_channel(at["auth"]) as auth,
+            grpc.aio.insecure_channel(at["otp"]) as otp,
+            open_database(LockoutSettings(postgres_url=databases["lockout"])) as lockout,
+        ):
+            store = LockoutStore(lockout, OutboxWaker(lockout))
+            yield Subscribers(BackEnd(auth), auth_sql, otp_sql, DeliveryServiceStub(otp), store)
+    finally:
+        await auth_sql.close()
+        await otp_sql.close()

@@ -1,0 +1,343 @@
+"""The machine: calls in any order, with whatever is at hand, each answer held against the oracle's.
+
+A new call joins as a rule: ask the oracle, call, `_expect`.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from zasov.otp.v1 import otp_service_pb2 as otp_pb
+
+from services.auth.sessions import encode_token
+from tests.integration.stateful import oracle
+from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, Answer, Code, Flow, Oracle
+from tests.integration.stateful.world import World, flow_id_of
+
+KINDS = ("Registration", "Recovery")
+WRONG_PASSWORD = "Ne-tot-parol-0"
+
+new_passwords = st.one_of(st.sampled_from(GOOD_PASSWORDS), st.sampled_from(GOOD_PASSWORDS), st.sampled_from([*BAD_PASSWORDS]))
+
+
+# Which of the two numbers; and which of the grants and tokens given out so far, newest first: of the live ones, or of all.
+numbers = st.integers(0, 1)
+which = st.tuples(st.sampled_from(["live", "live", "any"]), st.integers(0, 5))
+Which = tuple[str, int]
+# Under the name of its own flow, or of the other one.
+swapped = st.sampled_from([False, False, True])
+
+
+@dataclass(frozen=True)
+class Given:
+    """A grant, as a call of this kind gave it out."""
+
+    kind: str
+    grant: str = field(repr=False)
+
+
+@dataclass
+class Met:
+    """What a run has come across. It outlives the examples."""
+
+    examples: int = 0
+    calls: int = 0
+    answers: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class Subscribers(RuleBasedStateMachine):
+    """Two numbers, nobody's at first, and whatever is done with them."""
+
+    def __init__(self, world: World, met: Met) -> None:
+        super().__init__()
+        self.world, self.met = world, met
+        self.e164s = [world.new_number() for _ in range(2)]
+        self.oracle = Oracle(*self.e164s)
+        # Each begins with one of the right shape that nobody was ever given.
+        self.grants = [Given("Recovery", forged_token(ids=1))]
+        self.tokens = [forged_token(ids=2)]
+        self.accounts: dict[str, str] = {}
+        self.session_ids: dict[str, str] = {}
+        self.challenges: dict[int, tuple[str, str, int]] = {}
+        self.stream_lags = False
+        self.steps = 0
+        world.restore_clock()
+
+    @initialize(stream_lags=st.booleans(), known=st.sampled_from([True, True, False]))
+    def begin(self, stream_lags: bool, known: bool) -> None:
+        self.stream_lags = stream_lags
+        if known:
+            self._go_through("Registration", self.e164s[0], GOOD_PASSWORDS[0])
+
+    # --- guesses at a permanent password
+
+    @rule(number=numbers, password=st.sampled_from(["right", *GOOD_PASSWORDS, WRONG_PASSWORD]))
+    def sign_in(self, number: int, password: str) -> None:
+        e164 = self.e164s[number]
+        right = self.oracle.numbers[e164].password or WRONG_PASSWORD
+        self._sign_in(e164, right if password == "right" else password)
+
+    @rule(number=numbers)
+    def sign_in_wrongly_until_refused(self, number: int) -> None:
+        for _ in range(oracle.STRIKES + 1):
+            self._sign_in(self.e164s[number], WRONG_PASSWORD)
+
+    @rule(which=which, old=st.sampled_from(["right", WRONG_PASSWORD, *GOOD_PASSWORDS]), new=new_passwords)
+    def change_password(self, which: Which, old: str, new: str) -> None:
+        token = self._a_token(which)
+        session = self.oracle.sessions.get(token)
+        right = (session and session.number.password) or WRONG_PASSWORD
+        self._change(token, right if old == "right" else old, new)
+
+    @rule(which=which)
+    def introspect(self, which: Which) -> None:
+        token = self._a_token(which)
+        live = self.oracle.is_live(token)
+        assert self.world.introspect(token) == live, f"introspect: active is not {live}"
+        self._step("introspect", oracle.OK)
+
+    # --- codes and grants, step by step
+
+    @rule(kind=st.sampled_from(KINDS), number=numbers)
+    def start(self, kind: str, number: int) -> None:
+        self._start(kind, self.e164s[number])
+
+    @rule(which=which, swapped=swapped, patiently=st.booleans())
+    def send_again(self, which: Which, swapped: bool, patiently: bool) -> None:
+        if patiently:
+            self._pass(1)
+        given = self._a_grant("code", which)
+        self._send_again(_kind(given, swapped), given)
+
+    @rule(which=which, swapped=swapped, code=st.sampled_from(["right", "right", "wrong", "older", "elsewhere"]))
+    def confirm(self, which: Which, swapped: bool, code: str) -> None:
+        given = self._a_grant("code", which)
+        self._confirm(_kind(given, swapped), given, code)
+
+    @rule(which=which)
+    def confirm_wrongly_until_refused(self, which: Which) -> None:
+        given = self._a_grant("code", which)
+        for _ in range(oracle.TRIES + 1):
+            self._confirm(given.kind, given, "wrong")
+
+    @rule(stage=st.sampled_from(["password", "password", "code"]), which=which, swapped=swapped, password=new_passwords)
+    def choose(self, stage: str, which: Which, swapped: bool, password: str) -> None:
+        given = self._a_grant(stage, which)
+        self._choose(_kind(given, swapped), given, password)
+
+    # --- whole flows, after any cool-down, so that what comes after them is reached often
+
+    @rule(kind=st.sampled_from(KINDS), number=numbers, password=st.one_of(st.none(), new_passwords))
+    def go_through(self, kind: str, number: int, password: str | None) -> None:
+        """None: only as far as the password."""
+        self._pass(1)
+        self._go_through(kind, self.e164s[number], password)
+
+    @rule(kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), number=numbers)
+    def go_through_two_side_by_side(self, kinds: tuple[str, str], number: int) -> None:
+        proven = []
+        for kind in kinds:
+            self._pass(1)
+            proven.append(self._prove(kind, self.e164s[number]))
+        for given, password in zip(proven, GOOD_PASSWORDS, strict=False):
+            if given:
+                self._choose(given.kind, given, password)
+
+    # --- otp itself, asked by somebody who mixes things up
+
+    @rule(which=st.integers(0, 5), other=st.sampled_from(["flow", "purpose", "subject", "none of it"]))
+    def verify_past_auth(self, which: int, other: str) -> None:
+        """The right code, bound to something else; or rightly bound, but used up, superseded, out of tries or expired."""
+        if other != "none of it":
+            self._pass(1)
+            self._start("Registration", self.e164s[0])
+        every = [(flow, code) for flow in self.oracle.flows for code in flow.codes if code.text is not None]
+        codes = [(flow, code) for flow, code in every if self.oracle.is_open(code) == (other != "none of it")]
+        if not codes:
+            return
+        flow, code = codes[-1 - which % len(codes)]
+        challenge_id, subject_id, purpose = self.challenges[id(code)]
+        request = otp_pb.VerifyRequest(
+            challenge_id=challenge_id, subject_id=subject_id, flow_id=flow_id_of(flow.grant), purpose=purpose, code=code.text
+        )
+        match other:
+            case "flow":
+                request.flow_id = challenge_id
+            case "subject":
+                request.subject_id = challenge_id
+            case "purpose":
+                request.purpose = 3 - purpose
+        assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
+        self._step("verify_past_auth", oracle.OK)
+
+    # --- time
+
+    @rule(ticks=st.sampled_from([1, 1, 1, 3, 8, 720]))
+    def time_passes(self, ticks: int) -> None:
+        self._pass(ticks)
+        self._step("time_passes", oracle.OK)
+
+    @precondition(lambda self: self.stream_lags)
+    @rule()
+    def the_stream_catches_up(self) -> None:
+        self.oracle.hear()
+        self.world.play_stream()
+
+    # --- at the end, from the stores' own contents
+
+    def teardown(self) -> None:
+        self.met.examples += self.steps > 0
+        self.oracle.hear()
+        self.world.play_stream()
+        for number in self.oracle.numbers.values():
+            guard, account_id = number.guard, self.accounts.get(number.e164)
+            expected = (guard.strikes, guard.strikes == oracle.STRIKES, 0)
+            assert self.world.guard_in_store(number.e164, account_id) == expected, f"not in the store: {expected}"
+            if account_id:
+                live = {self.session_ids[token] for token, session in self.oracle.sessions.items()
+                        if session.number is number and self.oracle.is_live(token)}  # fmt: skip
+                assert self.world.live_sessions_in_store(account_id) == live, "live sessions in the store"
+        for flow in self.oracle.flows:
+            for code in flow.codes:
+                tries, state = self.world.tries_in_store(self.challenges[id(code)][0])
+                assert tries == code.tries, f"tries in the store: {tries} for {code.tries}"
+                assert (state == "open") <= (code.open and code.tries < oracle.TRIES), "open in the store"
+
+    # --- what the rules are made of
+
+    def _a_token(self, which: Which) -> str:
+        live = [token for token in self.tokens if self.oracle.is_live(token)]
+        return _pick(live, self.tokens, which)
+
+    def _a_grant(self, stage: str, which: Which) -> Given:
+        live = [one for one in self.grants if self.oracle.find(one.kind, stage, one.grant)]
+        return _pick(live, self.grants, which)
+
+    def _sign_in(self, e164: str, password: str) -> None:
+        due = self.oracle.sign_in(e164, password)
+        answer, session = self.world.call(self.world.auth.sign_in(e164, password))
+        self._expect("sign_in", due, answer)
+        if session:
+            self._signed_in(e164, session)
+
+    def _change(self, token: str, old: str, new: str) -> None:
+        due = self.oracle.change(token, old, new)
+        answer, _ = self.world.call(self.world.auth.change(token, old, new))
+        self._expect("change", due, answer)
+
+    def _start(self, kind: str, e164: str) -> Given | None:
+        due = self.oracle.start(kind, e164)
+        answer, sent = self.world.call(self.world.auth.flow(kind).start(e164))
+        self._expect("start", due, answer)
+        return self._sent(self.oracle.started(kind, e164, sent.grant), sent) if sent else None
+
+    def _send_again(self, kind: str, given: Given) -> None:
+        due = self.oracle.send_again(kind, given.grant)
+        answer, sent = self.world.call(self.world.auth.flow(kind).send_again(given.grant))
+        self._expect("send_again", due, answer)
+        flow = self._flow_of(given)
+        if flow and sent:
+            self._sent(flow, sent)
+
+    def _sent(self, flow: Flow, sent: Any) -> Given:
+        self.oracle.moved_on(flow, "code", sent.grant)
+        text = None if flow.is_decoy else self.world.code_of(sent.grant)
+        due = self.oracle.code_sent(flow, text)
+        self.challenges[id(flow.codes[-1])] = self.world.challenge_of(sent.grant)
+        assert due == sent.digits == len(text or "0" * due), "the code's length"
+        return self._given(flow.kind, sent.grant)
+
+    def _confirm(self, kind: str, given: Given, code: str) -> Given | None:
+        flow = self._flow_of(given)
+        text = self._text(flow, code) if flow else "0000"
+        due = self.oracle.confirm(kind, given.grant, text)
+        answer, grant = self.world.call(self.world.auth.flow(kind).confirm(given.grant, text))
+        self._expect("confirm", due, answer)
+        if flow is None or grant is None:
+            return None
+        self.oracle.moved_on(flow, "password", grant)
+        return self._given(kind, grant)
+
+    def _text(self, flow: Flow, which: str) -> str:
+        """A code to enter; where there is none of the kind asked for, a wrong one."""
+        newest = flow.codes[-1]
+        elsewhere = [other.codes[-1] for other in self.oracle.flows if other is not flow]
+        found: list[Code] = {"right": [newest], "older": flow.codes[:-1], "elsewhere": elsewhere}.get(which, [])
+        texts = [code.text for code in found if code.text is not None]
+        return texts[-1] if texts else _another(newest)
+
+    def _choose(self, kind: str, given: Given, password: str) -> None:
+        due = self.oracle.choose(kind, given.grant, password)
+        answer, session = self.world.call(self.world.auth.flow(kind).choose(given.grant, password))
+        self._expect("choose", due, answer)
+        flow = self._flow_of(given)
+        if flow and session:
+            self.accounts.setdefault(flow.number.e164, session.account_id)
+            self._signed_in(flow.number.e164, session)
+
+    def _prove(self, kind: str, e164: str) -> Given | None:
+        sent = self._start(kind, e164)
+        return self._confirm(kind, sent, "right") if sent else None
+
+    def _go_through(self, kind: str, e164: str, password: str | None) -> None:
+        proven = self._prove(kind, e164)
+        if proven and password:
+            self._choose(kind, proven, password)
+
+    def _given(self, kind: str, grant: str) -> Given:
+        self.grants.append(Given(kind, grant))
+        return self.grants[-1]
+
+    def _signed_in(self, e164: str, session: Any) -> None:
+        assert session.account_id == self.accounts[e164], "a number has one account"
+        self.session_ids[session.token] = session.session_id
+        self.oracle.signed_in(e164, session.token)
+        self.tokens.append(session.token)
+
+    def _flow_of(self, given: Given) -> Flow | None:
+        """None: nobody was ever given this grant."""
+        return next((flow for flow in self.oracle.flows if flow_id_of(flow.grant) == flow_id_of(given.grant)), None)
+
+    def _pass(self, ticks: int) -> None:
+        self.oracle.advance(ticks)
+        self.world.advance(ticks)
+
+    def _expect(self, call: str, due: Answer, answer: Answer) -> None:
+        assert due.agrees(answer), f"{call}: {due} was due, {answer} came"
+        if not self.stream_lags:
+            self.oracle.hear()
+            self.world.play_stream()
+        self._step(call, answer)
+
+    def _step(self, call: str, answer: Answer) -> None:
+        self.steps += 1
+        self.met.calls += 1
+        self.met.answers[call, answer.reason or answer.code] += 1
+
+
+T = TypeVar("T")
+
+
+def _pick(live: Sequence[T], every: Sequence[T], which: Which) -> T:
+    how, back = which
+    some = live if how == "live" and live else every
+    return some[-1 - back % len(some)]
+
+
+def _kind(given: Given, swapped: bool) -> str:
+    return KINDS[1 - KINDS.index(given.kind)] if swapped else given.kind
+
+
+def forged_token(ids: int) -> str:
+    """Of the right shape, and nobody's."""
+    return encode_token(*(uuid4() for _ in range(ids)), secrets.token_bytes(32))
+
+
+def _another(code: Code) -> str:
+    """Of the same length, and wrong."""
+    return f"{(int(code.text or '0') + 1) % 10**code.digits:0{code.digits}d}"

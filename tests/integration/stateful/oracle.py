@@ -1,0 +1,288 @@
+"""What a subscriber may do, as the mission's rows say it, in a few dictionaries. It knows nothing of the services.
+
+A new guess (PIN, temporary password) is a `Guard` of its own (M22); a new answer, a method that returns an `Answer`.
+"""
+
+from dataclasses import dataclass, field
+
+# One step of time. It divides every lifetime below to the half, so that real seconds which a test takes decide nothing.
+TICK_S = 120
+SLACK_S = 60
+
+# The profile that the services are told, too (machine.py). M4: 4 digits, 5 minutes, 3 tries; B4: longer after wrong checks.
+STRIKES = 3
+TRIES = 3
+COOL_DOWN_S = 60
+CODE_LIFETIME_S = 300
+FLOW_LIFETIME_S = 900
+SESSION_LIFETIME_S = 86_400
+BUDGET_WINDOW_S = 86_400
+SIX_DIGITS_AFTER, EIGHT_DIGITS_AFTER, NO_CODE_AFTER = 2, 4, 6
+CODES_A_DAY = 6
+
+GOOD_PASSWORDS = ("Vesna-na-Volge-7", "Osen-na-Onege-8", "Zima-na-Ladoge-9")
+# M7, and which rule fails.
+BAD_PASSWORDS = {
+    "net-zaglavnykh-7": "upper_case",
+    "Net-ni-odnoy-cifry": "digit",
+    "Kor0tko": "length",
+    "Password1": "common",
+    "slovo": "length,digit,upper_case",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """wait_s: what is said of when to come back, give or take SLACK_S."""
+
+    code: str = "OK"
+    reason: str = ""
+    data: tuple[tuple[str, str], ...] = ()
+    wait_s: float | None = None
+
+    def agrees(self, actual: "Answer") -> bool:
+        same = (self.code, self.reason, self.data) == (actual.code, actual.reason, actual.data)
+        if self.wait_s is None or actual.wait_s is None:
+            return same and self.wait_s == actual.wait_s
+        return same and self.wait_s - SLACK_S <= actual.wait_s <= self.wait_s
+
+
+OK = Answer()
+GRANT_INVALID = Answer("FAILED_PRECONDITION", "GRANT_INVALID")
+CODE_DEAD = Answer("FAILED_PRECONDITION", "CODE_DEAD")
+SESSION_INVALID = Answer("UNAUTHENTICATED", "SESSION_INVALID")
+BLOCKED = Answer("FAILED_PRECONDITION", "SIGN_IN_BLOCKED", (("ways_out", "recovery_by_code"),))
+NO_OUTCOME = Answer("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE", wait_s=1)
+
+
+def against_policy(password: str) -> Answer | None:
+    rules = BAD_PASSWORDS.get(password)
+    return (rules and Answer("INVALID_ARGUMENT", "PASSWORD_POLICY", (("failed_rules", rules),))) or None
+
+
+@dataclass
+class Guard:
+    """Of one credential (M3, M22). unheard: wrong guesses whose strike is not recorded yet; they keep their places."""
+
+    strikes: int = 0
+    unheard: int = 0
+
+    def guess(self, right: bool) -> Answer:
+        if self.strikes == STRIKES:
+            return BLOCKED
+        if self.strikes + self.unheard == STRIKES:
+            return NO_OUTCOME
+        if right:
+            self.strikes = self.unheard = 0
+            return OK
+        self.unheard += 1
+        left = STRIKES - self.strikes - self.unheard
+        return Answer("UNAUTHENTICATED", "CREDENTIALS_REJECTED", (("attempts_left", str(left)),))
+
+    def hear(self) -> None:
+        self.strikes, self.unheard = self.strikes + self.unheard, 0
+
+
+@dataclass
+class Budget:
+    """Of one subject: when wrong codes were entered for it, when codes were asked for, and for which purpose (M10, B4)."""
+
+    wrong: list[int] = field(default_factory=list)
+    asked: list[tuple[int, str]] = field(default_factory=list)
+
+    def wrong_within(self, now: int) -> int:
+        return len([at for at in self.wrong if now - at < BUDGET_WINDOW_S])
+
+    def ask(self, purpose: str, now: int) -> Answer:
+        wrong = [at for at in self.wrong if now - at < BUDGET_WINDOW_S]
+        asked = [at for at, _ in self.asked if now - at < BUDGET_WINDOW_S]
+        spent = [at[-limit] for at, limit in ((wrong, NO_CODE_AFTER), (asked, CODES_A_DAY)) if len(at) >= limit]
+        if spent:
+            return Answer("RESOURCE_EXHAUSTED", "CODE_BUDGET_SPENT", wait_s=max(spent) + BUDGET_WINDOW_S - now)
+        last = max((at for at, what in self.asked if what == purpose), default=None)
+        if last is not None and now - last < COOL_DOWN_S:
+            return Answer("RESOURCE_EXHAUSTED", "COOL_DOWN", wait_s=last + COOL_DOWN_S - now)
+        self.asked.append((now, purpose))
+        return OK
+
+    def digits(self, now: int) -> int:
+        wrong = self.wrong_within(now)
+        return 8 if wrong >= EIGHT_DIGITS_AFTER else 6 if wrong >= SIX_DIGITS_AFTER else 4
+
+    def still_checks(self, digits: int, now: int) -> bool:
+        """A code that is too short for what has been seen meanwhile is not checked any more (B4)."""
+        return self.wrong_within(now) < {4: EIGHT_DIGITS_AFTER, 6: NO_CODE_AFTER, 8: 10**9}[digits]
+
+
+@dataclass
+class Number:
+    """A phone number and whom it leads to, if anybody. version: how many passwords have been set."""
+
+    e164: str
+    password: str | None = None
+    version: int = 0
+    guard: Guard = field(default_factory=Guard)
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def known(self) -> bool:
+        return self.password is not None
+
+
+@dataclass
+class Session:
+    number: Number
+    born: int
+    ended: bool = False
+
+
+@dataclass
+class Code:
+    """text: None for somebody unknown, who gets none and whom none would help."""
+
+    text: str | None
+    digits: int
+    born: int
+    tries: int = 0
+    open: bool = True
+
+
+@dataclass
+class Flow:
+    """A registration or a recovery. stage: the step that its grant is for; grant: the only one that is good."""
+
+    kind: str
+    number: Number
+    budget: Budget
+    born: int
+    version: int
+    grant: str
+    codes: list[Code]
+    stage: str = "code"
+
+    @property
+    def is_decoy(self) -> bool:
+        return self.kind == "Recovery" and self.version == 0
+
+
+class Oracle:
+    """Methods that are named like calls return the answer that is due, and remember what follows from it."""
+
+    def __init__(self, *numbers: str) -> None:
+        self.now = 0
+        self.numbers = {e164: Number(e164) for e164 in numbers}
+        self.sessions: dict[str, Session] = {}
+        self.flows: list[Flow] = []
+
+    # --- time and the stream
+
+    def advance(self, ticks: int) -> None:
+        """Places of lost attempts become strikes within a minute."""
+        self.now += ticks * TICK_S
+        self.hear()
+
+    def hear(self) -> None:
+        for number in self.numbers.values():
+            number.guard.hear()
+
+    # --- guesses at a permanent password (M1, M3, M8, M22)
+
+    def sign_in(self, e164: str, password: str) -> Answer:
+        number = self.numbers[e164]
+        return number.guard.guess(number.password == password)
+
+    def signed_in(self, e164: str, token: str) -> None:
+        self.sessions[token] = Session(self.numbers[e164], self.now)
+
+    def change(self, token: str, old: str, new: str) -> Answer:
+        if not self.is_live(token):
+            return SESSION_INVALID
+        refused = against_policy(new)
+        if refused:
+            return refused
+        number = self.sessions[token].number
+        answer = number.guard.guess(number.password == old)
+        if answer == OK:
+            self._set_password(number, new, keep=token)
+        return answer
+
+    def is_live(self, token: str) -> bool:
+        session = self.sessions.get(token)
+        return session is not None and not session.ended and self.now - session.born < SESSION_LIFETIME_S
+
+    # --- codes and grants (M2, M4, M10, B4)
+
+    def start(self, kind: str, e164: str) -> Answer:
+        return self.numbers[e164].budget.ask(kind, self.now)
+
+    def started(self, kind: str, e164: str, grant: str) -> Flow:
+        number = self.numbers[e164]
+        flow = Flow(kind, number, number.budget, self.now, number.version, grant, [])
+        self.flows.append(flow)
+        return flow
+
+    def code_sent(self, flow: Flow, text: str | None) -> int:
+        """How many digits the code has; `text` takes the place of the flow's older ones."""
+        for older in flow.codes:
+            older.open = False
+        digits = flow.budget.digits(self.now)
+        flow.codes.append(Code(text, digits, self.now))
+        return digits
+
+    def send_again(self, kind: str, grant: str) -> Answer:
+        flow = self.find(kind, "code", grant)
+        return flow.budget.ask(kind, self.now) if flow else GRANT_INVALID
+
+    def confirm(self, kind: str, grant: str, text: str) -> Answer:
+        flow = self.find(kind, "code", grant)
+        return self.check(flow, flow.codes[-1], text) if flow else GRANT_INVALID
+
+    def check(self, flow: Flow, code: Code, text: str) -> Answer:
+        """A code of this flow is held against the text."""
+        if not self.is_open(code) or not flow.budget.still_checks(code.digits, self.now):
+            return CODE_DEAD
+        code.tries += 1
+        if code.text == text:
+            code.open = False
+            return OK
+        flow.budget.wrong.append(self.now)
+        return Answer("UNAUTHENTICATED", "CODE_REJECTED", (("tries_left", str(TRIES - code.tries)),))
+
+    def is_open(self, code: Code) -> bool:
+        return code.open and code.tries < TRIES and self.now - code.born < CODE_LIFETIME_S
+
+    def moved_on(self, flow: Flow, stage: str, grant: str) -> None:
+        flow.stage, flow.grant = stage, grant
+
+    def choose(self, kind: str, grant: str, password: str) -> Answer:
+        flow = self.find(kind, "password", grant)
+        if flow is None:
+            return GRANT_INVALID
+        refused = against_policy(password)
+        if refused:
+            return refused
+        flow.stage = "done"
+        if flow.version != flow.number.version:
+            return GRANT_INVALID  # another password has been set since: this flow must not undo that
+        if not flow.number.known:
+            # An account of its own begins; what was counted for the unknown number stays behind.
+            flow.number.guard, flow.number.budget = Guard(), Budget()
+        self._set_password(flow.number, password, keep=None)
+        return OK
+
+    def find(self, kind: str, stage: str, grant: str) -> Flow | None:
+        """The flow that the grant opens a step of."""
+        for flow in self.flows:
+            if flow.grant == grant:
+                fits = (flow.kind, flow.stage) == (kind, stage)
+                return flow if fits and self.now - flow.born < FLOW_LIFETIME_S else None
+        return None
+
+    def _set_password(self, number: Number, password: str, keep: str | None) -> None:
+        """Lifts a block (M3) and ends the other sessions (M8, M19)."""
+        number.password = password
+        number.version += 1
+        number.guard.strikes = number.guard.unheard = 0
+        for token, session in self.sessions.items():
+            if session.number is number and token != keep:
+                session.ended = True

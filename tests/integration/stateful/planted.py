@@ -1,0 +1,250 @@
+"""Guards taken out one at a time: the machine must notice each. Run by `make test-stateful`, not by `make test`.
+
+A guard that another one stands behind is taken out along with it: else nothing could be noticed.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+import services.auth.recovery
+import services.auth.sign_in
+import services.lockout.domain
+import services.otp.domain
+from devstack.paths import REPO
+from services.auth.accounts import Accounts, LiveSession
+from services.auth.admission import LockoutClient
+from services.auth.flows import Flows, Step
+from services.auth.recovery import Recovery
+from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
+from tests.integration.stateful.machine import Met, Subscribers
+from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
+from tests.integration.stateful.world import World
+
+_HUNT = settings(ALWAYS, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
+_OTP, _AUTH, _LOCKOUT = (
+    REPO / "services" / service / "migrations" / name
+    for service, name in (("otp", "0001_challenges.sql"), ("auth", "0001_auth.sql"), ("lockout", "0001_lockout.sql"))
+)
+
+
+@dataclass(frozen=True)
+class InSql:
+    """A function of the database without these words in it. beside: what else stands in the way."""
+
+    file: Path
+    function: str
+    without: Sequence[tuple[str, str]]
+    beside: str = ""
+    and_back: str = ""
+
+    def take_out(self, world: World) -> None:
+        text = self._text()
+        for old, new in self.without:
+            assert old in text, f"{old!r} is not in {self.function} any more"
+            text = text.replace(old, new)
+        world.run_sql(self.file.parts[-3], f"{self.beside}; {text}")
+
+    def put_back(self, world: World) -> None:
+        world.run_sql(self.file.parts[-3], f"{self._text()}; {self.and_back}")
+
+    def _text(self) -> str:
+        found = re.search(rf"^CREATE FUNCTION ({self.function}\(.*?^END \$\$);", self.file.read_text(), re.M | re.S)
+        assert found, f"{self.function} is not in {self.file.name} any more"
+        # Named in full: the clock's schema comes first in the search path.
+        return f"CREATE OR REPLACE FUNCTION public.{found[1]}"
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What is taken out: in the database, in Python, or both."""
+
+    name: str
+    sql: InSql | None = None
+    python: Patch | None = None
+
+
+def _wrapped(module: Any, name: str, changed: Callable[..., Any]) -> Patch:
+    return lambda patch: patch.setattr(module, name, changed(getattr(module, name)))
+
+
+def _find_without(*words: str) -> Patch:
+    """Flows.find, asking less of the flow."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        find = Flows.find
+
+        async def found(self: Flows, grant: str, purpose: Any, step: Step) -> Any:
+            purposes = (1, 2) if "purpose" in words else (purpose,)
+            steps = tuple(Step) if "step" in words else (step,)
+            for one in purposes:
+                for other in steps:
+                    try:
+                        return await find(self, grant, one, other)
+                    except Exception as error:
+                        refused = error
+            raise refused
+
+        patch.setattr(Flows, "find", found)
+
+    return plant
+
+
+def _grant_stays_good(patch: pytest.MonkeyPatch) -> None:
+    """And a password chosen again counts as the same one's."""
+
+    async def advance(self: Flows, flow: Any, used_grant: str, step: Step, challenge_id: UUID | None = None) -> Any:
+        if step is Step.DONE:
+            return used_grant, flow.expires_at
+        return await advanced(self, flow, used_grant, step, challenge_id)
+
+    advanced = Flows.advance
+    patch.setattr(Flows, "advance", advance)
+    _any_version(patch)
+
+
+def _any_version(patch: pytest.MonkeyPatch) -> None:
+    async def reset(self: Recovery, flow: Any, account_id: UUID, *rest: Any) -> Any:
+        version = (await self._load(account_id)).account.credential_version
+        return await reset_password(self, replace(flow, credential_version=version), account_id, *rest)
+
+    reset_password = Recovery._reset
+    patch.setattr(Recovery, "_reset", reset)
+
+
+def _codes_stay_good(decide: Any) -> Any:
+    def decided(challenge: Any, command: Any, now: Any) -> Any:
+        if isinstance(command, CheckMade) and command.right:
+            return [OtpVerified(purpose=challenge.purpose)]
+        return decide(challenge, command, now)
+
+    return decided
+
+
+def _gives_no_way(decide: Any) -> Any:
+    return lambda challenge, command, now: [] if isinstance(command, GiveWay) else decide(challenge, command, now)
+
+
+def _no_cool_down(admit: Any) -> Any:
+    return lambda budget, purpose, rules, now: admit(budget, purpose, replace(rules, cool_down=timedelta(0)), now)
+
+
+def _others_go_on(decide: Any) -> Any:
+    return lambda *arguments: [fact for fact in decide(*arguments) if type(fact.payload).__name__ != "SessionEnded"]
+
+
+def _forgives_nothing(patch: pytest.MonkeyPatch) -> None:
+    settle = LockoutClient.settle_right
+    patch.setattr(LockoutClient, "settle_right", lambda self, guarded, attempt, _: settle(self, guarded, attempt, []))
+
+
+def _nothing_is_said_of_a_new_password(patch: pytest.MonkeyPatch) -> None:
+    async def untold(*_: Any) -> None:
+        pass
+
+    patch.setattr(services.auth.recovery, "tell_new_version", untold)
+    patch.setattr(services.lockout.domain, "decide_epoch", lambda *_: [])
+    patch.setattr("services.lockout.store.decide_epoch", lambda *_: [])
+
+
+def _strangers_unguarded(patch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: Any) -> None:
+        pass
+
+    patch.setattr("services.lockout.outcomes._settle_strangers_failure", nobody)
+
+
+_LIVE_SESSION = "SELECT token_hash, expires_at FROM session WHERE account_id = $1 AND session_id = $2"
+
+
+def _sessions_for_ever(patch: pytest.MonkeyPatch) -> None:
+    async def find(self: Accounts, account_id: UUID, session_id: UUID) -> Any:
+        row = await self._database.fetch_row(f"{_LIVE_SESSION} AND ended_at IS NULL", account_id, session_id)
+        return row and LiveSession(account_id, session_id, row["token_hash"], row["expires_at"])
+
+    patch.setattr(Accounts, "find_session", find)
+
+
+PLANTS = [
+    Plant("a grant is good for any purpose", python=_find_without("purpose")),
+    Plant("a grant is good for any step", python=_find_without("step")),
+    Plant("a grant for a password is good again and again", python=_grant_stays_good),
+    Plant("a flow undoes a password that was set since it began", python=_any_version),
+    Plant(
+        "a code is good again and again",
+        sql=InSql(_OTP, "begin_check", [(" AND c.state = 'open'", " AND c.state IN ('open', 'verified')")]),
+        python=_wrapped(services.otp.domain, "decide", _codes_stay_good),
+    ),
+    Plant(
+        "a code has a fourth try",
+        sql=InSql(
+            _OTP, "begin_check", [("c.tries < c.max_tries AND c.state = 'open'", "c.tries <= c.max_tries AND c.state <> 'x'")],
+            "ALTER TABLE challenge DROP CONSTRAINT challenge_check",
+            "UPDATE challenge SET tries = max_tries WHERE tries > max_tries;"
+            "ALTER TABLE challenge ADD CONSTRAINT challenge_check CHECK (tries <= max_tries)",
+        ),
+    ),
+    Plant(
+        "an older code of a flow still works",
+        sql=InSql(
+            _OTP, "begin_check", [], "DROP INDEX challenge_open_of_flow",
+            "UPDATE challenge SET state = 'superseded' WHERE state = 'open';"
+            "CREATE UNIQUE INDEX challenge_open_of_flow ON challenge (subject_id, flow_id) WHERE state = 'open'",
+        ),
+        python=_wrapped(services.otp.domain, "decide", _gives_no_way),
+    ),
+    Plant("a code is good for any purpose", sql=InSql(_OTP, "begin_check", [(" AND c.purpose = p_purpose", "")])),
+    Plant("a code is good for any flow", sql=InSql(_OTP, "begin_check", [(" AND c.flow_id = p_flow", "")])),
+    Plant("an expired code is good", sql=InSql(_OTP, "begin_check", [(" AND c.expires_at > clock_timestamp()", "")]),
+          python=_wrapped(services.otp.domain, "decide", _codes_stay_good)),
+    Plant("there is no cool-down", python=_wrapped(services.otp.domain, "admit", _no_cool_down)),
+    Plant("codes never grow", python=lambda patch: patch.setattr(Rules, "digits_after", lambda self, wrong: self.digits)),
+    Plant("a short code is checked whatever was seen meanwhile", python=lambda patch: patch.setattr(
+        Rules, "wrong_limits", lambda self: {})),
+    Plant("an open guess takes no place", sql=InSql(_LOCKOUT, "admit_attempt", [("s.strikes + taken >=", "s.strikes >=")])),
+    Plant("four guesses instead of three", python=lambda patch: [
+        patch.setattr(module, "STRIKES_TO_BLOCK", 4) for module in (services.lockout.domain, services.lockout.store)] and None),
+    Plant("a block refuses nothing", sql=InSql(_LOCKOUT, "admit_attempt", [
+        ("s.blocked_at IS NOT NULL", "false"), ("s.strikes + taken >= p_limit", "taken >= p_limit")])),
+    Plant("a right password does not clear strikes", python=lambda patch: patch.setattr(
+        "services.lockout.store.decide_success", lambda *_: [])),
+    Plant("a right password forgives nothing that is under way", python=_forgives_nothing),
+    Plant("a new password does not lift a block", python=_nothing_is_said_of_a_new_password),
+    Plant("numbers that nobody has are never blocked", python=_strangers_unguarded),
+    Plant("other sessions go on after a change", python=_wrapped(services.auth.sign_in, "decide_change", _others_go_on)),
+    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.recovery, "decide_reset", _others_go_on)),
+    Plant("sessions last for ever", python=_sessions_for_ever),
+    Plant("a recovery takes any password", python=lambda patch: patch.setattr(
+        "services.auth.recovery.failed_rules", lambda _: {})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:  # noqa: F811
+    met, noticed = Met(), ""
+    if plant.sql:
+        plant.sql.take_out(a_world)
+    try:
+        with monkeypatch.context() as patch:
+            if plant.python:
+                plant.python(patch)
+            run_state_machine_as_test(lambda: Subscribers(a_world, met), settings=_HUNT)
+    except AssertionError as error:
+        noticed = str(error).partition("\n")[0] or "an assertion without words"
+    finally:
+        if plant.sql:
+            plant.sql.put_back(a_world)
+    with capsys.disabled():
+        print(f"\n{plant.name}: {f'after {met.examples} examples, {met.calls} calls: {noticed}' if noticed else 'NOT NOTICED'}")
+    assert noticed

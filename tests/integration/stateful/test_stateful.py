@@ -1,0 +1,88 @@
+"""Whatever the order: no step is skipped, repeated or taken with another flow's grant; codes and strikes count exactly."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+import services.auth
+import services.chassis
+import services.lockout
+import services.otp
+import tests.integration.stateful
+from services.chassis.keys import make_keys
+from tests.integration.databases import Databases
+from tests.integration.stateful.machine import WRONG_PASSWORD, Met, Subscribers
+from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS
+from tests.integration.stateful.world import World, world
+
+# The same examples in every run, so that a build fails for a change and not by chance.
+ALWAYS = settings(
+    derandomize=True, max_examples=70, stateful_step_count=30, deadline=None, database=None, print_blob=False,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+DEEP = os.environ.get("ZASOV_STATEFUL_EXAMPLES")
+PROFILE = settings(ALWAYS, derandomize=False, max_examples=int(DEEP), print_blob=True) if DEEP else ALWAYS
+
+# A run that has not come across these has shown nothing.
+TO_BE_MET = {
+    *(("sign_in", reason) for reason in ("OK", "CREDENTIALS_REJECTED", "SIGN_IN_BLOCKED", "TEMPORARILY_UNAVAILABLE")),
+    *(("change", reason) for reason in ("OK", "CREDENTIALS_REJECTED", "SIGN_IN_BLOCKED", "SESSION_INVALID", "PASSWORD_POLICY")),
+    *(("start", reason) for reason in ("OK", "COOL_DOWN", "CODE_BUDGET_SPENT")),
+    *(("send_again", reason) for reason in ("OK", "COOL_DOWN", "GRANT_INVALID")),
+    *(("confirm", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "GRANT_INVALID")),
+    *(("choose", reason) for reason in ("OK", "PASSWORD_POLICY", "GRANT_INVALID")),
+    *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
+}
+
+
+@pytest.fixture(scope="module")
+def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    keys_dir: Path = tmp_path_factory.mktemp("keys")
+    make_keys(keys_dir, datetime.now(UTC))
+    moving = tests.integration.stateful
+    with (
+        databases.borrowed(services.chassis, services.auth, moving) as auth,
+        databases.borrowed(services.chassis, services.lockout, moving) as lockout,
+        databases.borrowed(services.chassis, services.otp, moving) as otp,
+        world({"auth": auth, "lockout": lockout, "otp": otp}, keys_dir) as made,
+    ):
+        yield made
+
+
+@pytest.mark.row("M2")
+@pytest.mark.row("M3")
+@pytest.mark.row("M4")
+@pytest.mark.row("M8")
+@pytest.mark.row("M10")
+@pytest.mark.row("M19")
+@pytest.mark.row("M22")
+def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    met = Met()
+    _walk_to_the_rarer_answers(Subscribers(a_world, met))
+    run_state_machine_as_test(lambda: Subscribers(a_world, met), settings=PROFILE)
+    a_world.assert_history_makes_the_state()
+    with capsys.disabled():
+        print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
+    assert TO_BE_MET - met.answers.keys() == set()
+
+
+def _walk_to_the_rarer_answers(subscribers: Subscribers) -> None:
+    """A few steps cannot be relied on to come in the order that these need."""
+    newest = ("live", 0)
+    subscribers.begin(stream_lags=False, known=True)
+    subscribers.start("Recovery", 0)
+    subscribers.send_again(newest, swapped=False, patiently=False)  # too soon
+    subscribers.send_again(newest, swapped=False, patiently=True)
+    subscribers.sign_in_wrongly_until_refused(0)
+    subscribers.change_password(newest, "right", GOOD_PASSWORDS[1])  # blocked
+    subscribers.go_through("Recovery", 0, "slovo")  # against the policy
+    subscribers.change_password(newest, WRONG_PASSWORD, GOOD_PASSWORDS[1])
+    for _ in range(CODES_A_DAY):
+        subscribers.go_through("Registration", 1, None)
+    subscribers.go_through("Registration", 1, None)  # too many
+    subscribers.teardown()

@@ -1,0 +1,200 @@
+"""auth, lockout and otp as they run in production, behind gRPC, for a test that is no coroutine; the stream is played."""
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import grpc
+import uvloop
+from zasov.otp.v1 import otp_service_pb2 as otp_pb
+from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
+
+import services.auth.roles
+import services.lockout.roles
+import services.otp.roles
+from devstack.waiting import free_port
+from services.auth.identifiers import LookupKey, Phone
+from services.auth.sessions import decode_token
+from services.auth.settings import AuthSettings
+from services.chassis.outbox_relay import OutboxWaker
+from services.chassis.postgres import open_database
+from services.chassis.sealing import read_key
+from services.lockout.settings import LockoutSettings
+from services.lockout.store import LockoutStore
+from services.otp.settings import OtpSettings
+from tests.integration.auth.folding import assert_accounts_are_their_events
+from tests.integration.auth.suite import Auth, Suite, refusal_of, running
+from tests.integration.stateful import oracle
+from tests.integration.stateful.oracle import TICK_S, Answer
+
+T = TypeVar("T")
+
+ROLES: tuple[ModuleType, ...] = (services.auth.roles, services.lockout.roles, services.otp.roles)
+_NEVER_S = 3600
+
+
+class World:
+    """Each example has numbers of its own, so that nothing need be emptied between two."""
+
+    def __init__(self, runner: asyncio.Runner, suite: Suite, otp: OtpServiceStub) -> None:
+        self._runner = runner
+        self._suite = suite
+        self._otp = otp
+        self._lookup = LookupKey(read_key(suite.keys_dir / "auth-lookup.key"))
+        self._serial = itertools.count()
+
+    def new_number(self) -> str:
+        return f"+7916{next(self._serial):07d}"
+
+    def call(self, work: Coroutine[Any, Any, T]) -> tuple[Answer, T | None]:
+        """What was answered; and with what, if it was OK."""
+        try:
+            return oracle.OK, self._runner.run(work)
+        except grpc.aio.AioRpcError as error:
+            return _answer(error), None
+
+    @property
+    def auth(self) -> Auth:
+        return self._suite.auth
+
+    def introspect(self, token: str) -> bool:
+        return self._runner.run(self._suite.auth.is_active(token))
+
+    def code_of(self, grant: str) -> str:
+        return self._runner.run(self._suite.code_of(grant))
+
+    def challenge_of(self, grant: str) -> tuple[str, str, int]:
+        """The newest challenge of the grant's flow; the subject and the purpose that it was issued for."""
+        row = self._row(self._suite.sql, "SELECT * FROM flow WHERE flow_id = $1", UUID(flow_id_of(grant)))
+        return str(row["challenge_id"]), str(row["subject_id"]), row["purpose"]
+
+    def verify(self, request: otp_pb.VerifyRequest) -> otp_pb.VerifyResponse:
+        """Past auth, as only auth may."""
+
+        async def verify() -> Any:
+            return await self._otp.Verify(request, timeout=10)
+
+        return self._runner.run(verify())
+
+    # --- time and the stream
+
+    def play_stream(self) -> None:
+        self._runner.run(self._suite.play_stream())
+
+    def advance(self, ticks: int) -> None:
+        """Moves every database's clock, and sweeps what was lost meanwhile."""
+        self._set_clock("by + $1", timedelta(seconds=ticks * TICK_S))
+        self._runner.run(self._suite.lockout.sweep(timedelta(seconds=60)))
+
+    def restore_clock(self) -> None:
+        self._set_clock("$1", timedelta(0))
+
+    def _set_clock(self, expression: str, by: timedelta) -> None:
+        for connection in (self._suite.sql, self._suite.lockout_sql, self._suite.otp_sql):
+            self._runner.run(connection.execute(f"UPDATE clock.ahead SET by = {expression}", by))
+
+    # --- what is in the databases
+
+    def guard_in_store(self, e164: str, account_id: str | None) -> tuple[int, bool, int]:
+        """Strikes, whether blocked, open attempts."""
+        owner = UUID(account_id) if account_id else self._lookup.guard_of(Phone(e164))
+        row = self._row(
+            self._suite.lockout_sql,
+            "SELECT coalesce(max(strikes), 0), count(blocked_at),"
+            " (SELECT count(*) FROM attempt JOIN subject USING (subject_id) WHERE owner_id = $1)"
+            " FROM subject WHERE owner_id = $1",
+            owner,
+        )
+        return row[0], bool(row[1]), row[2]
+
+    def live_sessions_in_store(self, account_id: str) -> set[str]:
+        sql = (
+            "SELECT session_id::text FROM session WHERE account_id = $1 AND ended_at IS NULL AND expires_at > clock_timestamp()"
+        )
+        return {row[0] for row in self._rows(self._suite.sql, sql, UUID(account_id))}
+
+    def tries_in_store(self, challenge_id: str) -> tuple[int, str]:
+        row = self._row(self._suite.otp_sql, "SELECT tries, state FROM challenge WHERE id = $1", UUID(challenge_id))
+        return row["tries"], row["state"]
+
+    def assert_history_makes_the_state(self) -> None:
+        self._runner.run(assert_accounts_are_their_events(self._suite.sql))
+
+    def run_sql(self, service: str, sql: str) -> None:
+        connections = {"auth": self._suite.sql, "lockout": self._suite.lockout_sql, "otp": self._suite.otp_sql}
+        self._runner.run(connections[service].execute(sql))
+
+    def _row(self, connection: asyncpg.Connection, sql: str, *arguments: object) -> asyncpg.Record:
+        (row,) = self._rows(connection, sql, *arguments)
+        return row
+
+    def _rows(self, connection: asyncpg.Connection, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        return self._runner.run(connection.fetch(sql, *arguments))
+
+
+def flow_id_of(grant: str) -> str:
+    decoded = decode_token(grant, 1)
+    assert decoded is not None
+    return str(decoded[0][0])
+
+
+@contextmanager
+def world(urls: dict[str, str], keys_dir: Path) -> Iterator[World]:
+    """urls: of the services' databases, migrated, with a clock that can be moved."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+        try:
+            yield runner.run(_start(stack, runner, urls, keys_dir))
+        finally:
+            runner.run(stack.aclose())
+
+
+async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, str], keys_dir: Path) -> World:
+    at = {name: f"127.0.0.1:{free_port()}" for name in urls}
+    lockout = LockoutSettings(
+        postgres_url=urls["lockout"], listen=at["lockout"], keys_dir=keys_dir, admission_wait_s=0, sweep_every_s=_NEVER_S
+    )
+    otp = OtpSettings(
+        postgres_url=urls["otp"], listen=at["otp"], keys_dir=keys_dir, sweep_interval_s=_NEVER_S,
+        code_lifetime_s=oracle.CODE_LIFETIME_S, code_tries=oracle.TRIES, cool_down_s=oracle.COOL_DOWN_S,
+        longer_after_wrong=oracle.SIX_DIGITS_AFTER, longest_after_wrong=oracle.EIGHT_DIGITS_AFTER,
+        refuse_after_wrong=oracle.NO_CODE_AFTER, issues_per_day=oracle.CODES_A_DAY,
+    )  # fmt: skip
+    auth = AuthSettings(
+        postgres_url=urls["auth"], listen=at["auth"], keys_dir=keys_dir, lockout_address=at["lockout"], otp_address=at["otp"],
+        argon2_memory_kib=8, argon2_iterations=1, hash_threads=1,
+        session_days=oracle.SESSION_LIFETIME_S // 86_400, flow_lifetime_s=oracle.FLOW_LIFETIME_S,
+    )  # fmt: skip
+    await stack.enter_async_context(running(services.lockout.roles.server, lockout))
+    await stack.enter_async_context(running(services.otp.roles.server, otp))
+    await stack.enter_async_context(running(services.auth.roles.server, auth))
+    channels = {name: await stack.enter_async_context(grpc.aio.insecure_channel(address)) for name, address in at.items()}
+
+    async def no_other(**_: Any) -> Auth:
+        raise NotImplementedError
+
+    database = await stack.enter_async_context(open_database(lockout))
+    suite = Suite(
+        no_other,
+        Auth(channels["auth"]),
+        *[await asyncpg.connect(urls[name]) for name in ("auth", "lockout", "otp")],
+        LockoutStore(database, OutboxWaker(database)),
+        DeliveryServiceStub(channels["otp"]),
+        keys_dir,
+    )  # fmt: skip
+    stack.push_async_callback(suite.close)
+    return World(runner, suite, OtpServiceStub(channels["otp"]))
+
+
+def _answer(error: grpc.aio.AioRpcError) -> Answer:
+    refused = refusal_of(error)
+    data = {key: value for key, value in refused.metadata.items() if key != "retry_in_s"}
+    return Answer(refused.code, refused.reason, tuple(sorted(data.items())), refused.retry_s)
