@@ -41,16 +41,10 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
     with tempfile.TemporaryDirectory(prefix="zasov-stream-") as folder:
         # An app whose start has failed cannot be started again.
         await streams.until_kafka_is_there(settings)
-        heard = asyncio.Event()
-
-        async def hear(at: datetime) -> None:
-            await store.beat(at)
-            heard.set()
-
-        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder, hear)]
+        apps = [outcomes_app(settings, store, folder), limits_app(settings, penalties, folder, store.beat)]
         await asyncio.gather(*(app.start() for app in apps))
         beats = asyncio.create_task(_beat_for_ever(settings, raw_topic(apps[0], settings, topics.LIMITS), store))
-        ready = asyncio.create_task(_ready_when(heard, life))
+        ready = asyncio.create_task(_ready_when_recovered(apps, life))
         stop = asyncio.create_task(life.stopping())
         ended = [asyncio.create_task(app.wait_until_stopped()) for app in apps]
         await asyncio.wait([stop, beats, *ended], return_when=asyncio.FIRST_COMPLETED)
@@ -63,9 +57,9 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
         await asyncio.gather(*ended)
 
 
-async def _ready_when(heard: asyncio.Event, life: Lifecycle) -> None:
-    """Once what the stream sent itself has come back: partitions are assigned, and the table is recovered."""
-    await heard.wait()
+async def _ready_when_recovered(apps: Sequence["faust.App"], life: Lifecycle) -> None:
+    """Once partitions are assigned and the table is recovered. Not by a beat: it comes to one of several workers alone."""
+    await asyncio.gather(*(app.tables.recovery.completed.wait() for app in apps))
     life.ready()
 
 

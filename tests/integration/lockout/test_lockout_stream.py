@@ -486,6 +486,21 @@ async def test_sigterm_drains_the_stream_and_ends_it_well(worker: Worker, lockou
     assert await lockout.events(who) == ["StrikeRecorded"]
 
 
+@pytest.mark.row("M21")
+async def test_workers_that_join_are_all_ready_and_share_the_work(worker: Worker, lockout: Lockout, tmp_path: Path) -> None:
+    """A beat comes to one of them alone: the others must not wait for it for ever."""
+    worker.running()
+    more = [
+        Worker(worker.postgres, worker.url, worker.bootstrap, worker.prefix, tmp_path / f"{number}.log") for number in range(3)
+    ]
+    try:
+        await asyncio.gather(*(asyncio.to_thread(one.start) for one in more))
+        await until_caught_up(worker, lockout)
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(one.process.stop) for one in more if one.process))
+    await until_caught_up(worker, lockout)
+
+
 async def make_topics_anew(worker: Worker) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=worker.bootstrap)
     await admin.start()
