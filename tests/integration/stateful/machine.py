@@ -87,6 +87,13 @@ class Subscribers(RuleBasedStateMachine):
         for _ in range(oracle.STRIKES + 1):
             self._sign_in(self.e164s[number], WRONG_PASSWORD)
 
+    @rule(number=numbers, times=st.integers(1, oracle.STRIKES - 1))
+    def sign_in_rightly_after_mistakes(self, number: int, times: int) -> None:
+        e164 = self.e164s[number]
+        for _ in range(times):
+            self._sign_in(e164, WRONG_PASSWORD)
+        self._sign_in(e164, self.oracle.numbers[e164].password or WRONG_PASSWORD)
+
     @rule(which=which, old=st.sampled_from(["right", WRONG_PASSWORD, *GOOD_PASSWORDS]), new=new_passwords)
     def change_password(self, which: Which, old: str, new: str) -> None:
         token = self._a_token(which)
