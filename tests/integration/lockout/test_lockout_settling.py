@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 
+from services.chassis.protocol_trace import Line
 from services.lockout import store as outcome
 from services.lockout.domain import decide_failure
 from tests.integration.lockout.conftest import Lockout, Server, Someone
@@ -132,7 +133,7 @@ async def test_a_right_guess_that_meets_a_strike_being_recorded_waits_for_it(loc
     who = Someone()
     earlier, right = await lockout.open_attempt(who), await lockout.open_attempt(who)
     async with lockout.sql.transaction():
-        await outcome._close_as_wrong(lockout.sql, who.id, earlier, decide_failure)
+        await lockout.store._close_as_wrong(lockout.sql, who.id, earlier, decide_failure, Line())
         settling = asyncio.create_task(server.right(who, right, earlier))
         await until("the settling waits", lambda: lockout.are_waiting_for_locks(1))
     assert await settling

@@ -50,6 +50,7 @@ class Answer:
 OK = Answer()
 GRANT_INVALID = Answer("FAILED_PRECONDITION", "GRANT_INVALID")
 CODE_DEAD = Answer("FAILED_PRECONDITION", "CODE_DEAD")
+CODE_VOIDED = Answer("FAILED_PRECONDITION", "CODE_VOIDED")
 SESSION_INVALID = Answer("UNAUTHENTICATED", "SESSION_INVALID")
 BLOCKED = Answer("FAILED_PRECONDITION", "SIGN_IN_BLOCKED", (("ways_out", "recovery_by_code"),))
 NO_OUTCOME = Answer("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE", wait_s=1)
@@ -239,8 +240,10 @@ class Oracle:
 
     def check(self, flow: Flow, code: Code, text: str) -> Answer:
         """A code of this flow is held against the text."""
-        if not self.is_open(code) or not flow.budget.still_checks(code.digits, self.now):
+        if not self.is_open(code):
             return CODE_DEAD
+        if not flow.budget.still_checks(code.digits, self.now):
+            return CODE_VOIDED
         code.tries += 1
         if code.text == text:
             code.open = False

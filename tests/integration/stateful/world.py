@@ -30,8 +30,8 @@ from services.chassis.sealing import read_key
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
-from tests.integration.auth.folding import assert_accounts_are_their_events
 from tests.integration.auth.suite import Auth, Suite, refusal_of, running
+from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.stateful import oracle
 from tests.integration.stateful.oracle import TICK_S, Answer
 
@@ -126,7 +126,7 @@ class World:
         return row["tries"], row["state"]
 
     def assert_history_makes_the_state(self) -> None:
-        self._runner.run(assert_accounts_are_their_events(self._suite.sql))
+        self._runner.run(assert_rows_are_their_events(self._suite.sql, "auth", self._suite.keys_dir))
 
     def run_sql(self, service: str, sql: str) -> None:
         connections = {"auth": self._suite.sql, "lockout": self._suite.lockout_sql, "otp": self._suite.otp_sql}
@@ -167,6 +167,9 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         code_lifetime_s=oracle.CODE_LIFETIME_S, code_tries=oracle.TRIES, cool_down_s=oracle.COOL_DOWN_S,
         longer_after_wrong=oracle.SIX_DIGITS_AFTER, longest_after_wrong=oracle.EIGHT_DIGITS_AFTER,
         refuse_after_wrong=oracle.NO_CODE_AFTER, issues_per_day=oracle.CODES_A_DAY,
+        # The brake for the whole system has tests of its own (test_otp_spray.py); here each subject is to stand alone.
+        spray_longer_after_wrong=10**9, spray_longest_after_wrong=10**9,
+        spray_longer_after_issued=10**9, spray_longest_after_issued=10**9,
     )  # fmt: skip
     auth = AuthSettings(
         postgres_url=urls["auth"], listen=at["auth"], keys_dir=keys_dir, lockout_address=at["lockout"], otp_address=at["otp"],
@@ -191,6 +194,8 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         keys_dir,
     )  # fmt: skip
     stack.push_async_callback(suite.close)
+    # The stream is there, whatever the time: without it codes have six digits (test_auth_sprays.py).
+    await suite.lockout_sql.execute("INSERT INTO stream_beat (at) VALUES ('infinity')")
     return World(runner, suite, OtpServiceStub(channels["otp"]))
 
 
