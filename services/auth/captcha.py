@@ -1,4 +1,4 @@
-"""Whether a captcha was solved. Real ones come with M9; what asks for them is here already (docs/adr/0016)."""
+"""Whether a captcha was solved. Real ones come with M9; what asks for them is here already (docs/adr/0017)."""
 
 import hmac
 from typing import Protocol
