@@ -28,8 +28,8 @@ READERS = ("auth-worker", "lockout-stream", "notifier-worker")
 GROUPS = {
     "zasov.auth": [streams.LOCKOUT_EVENTS],
     "zasov.notifier": [streams.AUTH_EVENTS, streams.OTP_EVENTS, streams.LOCKOUT_EVENTS],
-    lockout_topics.OUTCOMES_APP: [streams.AUTH_EVENTS, streams.OTP_EVENTS],
-    lockout_topics.LIMITS_APP: [lockout_topics.LIMITS],
+    lockout_topics.OUTCOMES_APP: [streams.AUTH_EVENTS],
+    lockout_topics.LIMITS_APP: [streams.AUTH_EVENTS, streams.OTP_EVENTS, lockout_topics.LIMITS],
 }
 
 
@@ -120,12 +120,12 @@ async def count(system: System, service: str, what: str) -> int:
 
 
 async def tables(system: System) -> dict[str, list[str]]:
-    """All rows of all tables, as text. A request for a refill is no state."""
+    """All rows of all tables, as text. A request for a refill is no state, and a beat is the stream's pulse."""
     found = {}
     for service in wiring.SERVICES:
         names = await system.query(service, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
         for (name,) in names:
-            if name != "republication":
+            if name not in ("republication", "stream_beat"):
                 rows = await system.query(service, f"SELECT t::text AS row FROM {name} t ORDER BY 1")
                 found[f"{service}.{name}"] = [row["row"] for row in rows]
     return found
