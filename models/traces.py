@@ -169,16 +169,18 @@ def _of_lockout(made: SubjectTrace, line: Line) -> dict[str, Any]:
 
 
 def _auth_in_order(made: SubjectTrace, certain: Sequence[Line], placed: Sequence[Line]) -> list[Given]:
-    """By the versions of the account. A stranger's failures are in any order that their admissions allow."""
+    """By the versions of the account. A stranger's failures, and two auth servers' readings of one version, are in the order of
+    their admissions: which was first nobody knows, and whichever it was, this order is a possible one.
+    """
     admitted = {line["attempt"]: line["place"] for line in placed if line["step"] == "admit" and line["outcome"] == "admitted"}
-    sorted_by: list[tuple[tuple[int, int], Given]] = []
+    sorted_by: list[tuple[tuple[int, int, int], Given]] = []
     for line in certain:
         if line["step"] == "settling":
             read_at = {"kind": "read", "a": made.number(line["attempt"]), "set": made.numbers(line["forgiven"])}
-            sorted_by.append(((line["account_version"], 1), Given(read_at, line)))
+            sorted_by.append(((line["account_version"], 1, admitted.get(line["attempt"], 0)), Given(read_at, line)))
         for event in line["events"] if line["step"] == "append" else ():
             is_own = line["stream"] == made.subject
-            key = (event["version"], 0) if is_own else (0, admitted.get(event["attempt"], 0))
+            key = (event["version"], 0, 0) if is_own else (0, 0, admitted.get(event["attempt"], 0))
             if (known := _of_event(made, event)) is not None:
                 sorted_by.append((key, Given(known, line)))
     return [given for _, given in sorted(sorted_by, key=lambda one: one[0])]

@@ -23,11 +23,12 @@ LONG_PAUSE_S = 6.5
 QUIET_WITHIN_S = 180.0
 
 _TWICE = {("auth", "server"), ("lockout", "server"), ("lockout", "stream"), ("auth", "relay"), ("notifier", "worker")}
+# Who reads what (docs/operations.md, Topics).
 _GROUPS = {
     "zasov.auth": (LOCKOUT_EVENTS,),
     "zasov.notifier": (AUTH_EVENTS, OTP_EVENTS, LOCKOUT_EVENTS),
-    OUTCOMES_APP: (AUTH_EVENTS, OTP_EVENTS),
-    LIMITS_APP: (LIMITS,),
+    OUTCOMES_APP: (AUTH_EVENTS,),
+    LIMITS_APP: (AUTH_EVENTS, OTP_EVENTS, LIMITS),
 }
 _PARTITIONS = 4
 _SETTINGS: dict[str, dict[str, str]] = {

@@ -1,0 +1,24 @@
+"""How the lines of several processes are put into one order."""
+
+from typing import Any
+
+from models.traces import Crashes, Traced, by_subject
+
+SUBJECT, EARLIER, LATER = "subject", "earlier", "later"
+
+
+def test_two_auth_servers_readings_of_one_version_are_in_the_order_of_their_admissions() -> None:
+    """By file the later one's came first, and no behaviour of the model read for it before it was admitted."""
+    lines: list[dict[str, Any]] = [
+        {"step": "settling", "subject": SUBJECT, "attempt": LATER, "forgiven": [], "account_version": 2},
+        {"step": "settling", "subject": SUBJECT, "attempt": EARLIER, "forgiven": [], "account_version": 2},
+        *(_lockout("admit", attempt, "admitted", place, 1) for attempt, place in ((EARLIER, 1), (LATER, 3))),
+        *(_lockout("settle_right", attempt, "settled", place, 0) for attempt, place in ((EARLIER, 2), (LATER, 4))),
+    ]
+    (subject,) = by_subject(Traced(lines, Crashes(0, 0, 0)))
+    assert [given.source["attempt"] for given in subject.auth] == [EARLIER, LATER]
+
+
+def _lockout(step: str, attempt: str, outcome: str, place: int, now_open: int) -> dict[str, Any]:
+    about = {"step": step, "subject": SUBJECT, "attempt": attempt, "outcome": outcome, "place": place}
+    return {**about, "earlier": [], "epoch": 1, "strikes": 0, "open": now_open}
