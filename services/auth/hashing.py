@@ -1,13 +1,11 @@
 """Argon2id (RFC 9106) behind a bounded line: overload is refused before it can cost anybody a strike."""
 
 import asyncio
-import os
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,14 +17,6 @@ from services.auth.admission import Admission
 from services.chassis.errors import overloaded
 
 T = TypeVar("T")
-
-_NICE = 10
-
-
-def _give_way() -> None:
-    """Lowers this thread's priority: on busy cores a refusal must not wait for a hash (Linux has a nice value a thread)."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Place:
@@ -62,8 +52,7 @@ class HashingLine:
     def __init__(self, hasher: PasswordHasher, threads: int, places: int, per_subject: int) -> None:
         self._hasher = hasher
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
-        self._turn = asyncio.Semaphore(threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._places = places
         self._per_subject = per_subject
         self._taken = 0
@@ -101,23 +90,20 @@ class HashingLine:
         The admission is spent by it: one admitted attempt is one evaluation.
         """
 
-        def evaluate() -> bool:
-            try:
-                return self._hasher.verify(hashed, password)
-            except VerifyMismatchError:
-                return False
-
-        async def spend() -> bool | None:
+        def evaluate() -> bool | None:
             if not may_start():
                 return None
             admission.spend()
-            return await self._in_thread(evaluate)
+            try:
+                return self._timed(lambda: self._hasher.verify(hashed, password))
+            except VerifyMismatchError:
+                return False
 
-        return await self._in_turn(spend)
+        return await self._in_thread(evaluate)
 
     async def hash(self, place: Place, password: str) -> str:
         """Hashes a new password; the caller holds a place."""
-        return await self._in_turn(lambda: self._in_thread(lambda: self._hasher.hash(password)))
+        return await self._in_thread(lambda: self._timed(lambda: self._hasher.hash(password)))
 
     def needs_rehash(self, hashed: str) -> bool:
         """Whether it was made with other parameters than today's."""
@@ -126,15 +112,18 @@ class HashingLine:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._turn:
-            return await work()
-
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        """In the order of asking. All of `work` runs on the thread: the next hash doesn't wait for a busy event loop."""
+        # With the caller's context, as asyncio.to_thread has it: his deadline is in there.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
+
+    def _timed(self, hashing: Callable[[], T]) -> T:
         started = time.perf_counter()
-        result = await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        self._seconds_a_hash += 0.05 * (time.perf_counter() - started - self._seconds_a_hash)
-        return result
+        try:
+            return hashing()
+        finally:
+            # Several threads may do so at once; one that gets lost is one sample fewer.
+            self._seconds_a_hash += 0.05 * (time.perf_counter() - started - self._seconds_a_hash)
 
     def _until_free(self) -> timedelta:
         return timedelta(seconds=max(0.1, self._taken * self._seconds_a_hash / self._threads))

@@ -1,9 +1,6 @@
 """The line in front of the hash: bounded, and nothing in it is evaluated without an admission."""
 
 import asyncio
-import os
-import sys
-import threading
 from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
@@ -185,16 +182,3 @@ async def test_an_admission_is_in_time_until_it_is_due_and_the_clock_counts_susp
     assert due.in_time()
     now = 1030.0
     assert not due.in_time()
-
-
-@pytest.mark.row("M21")
-@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a nice value of its own on Linux alone")
-async def test_a_hash_gives_way_to_answering_calls(new_line: Any, hasher: FakeHasher, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nice_of_this_thread(*_: str) -> str:
-        return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-
-    monkeypatch.setattr(hasher, "hash", nice_of_this_thread)
-    line = new_line()
-    with line.reserve() as place:
-        in_the_pool = int(await line.hash(place, "a password"))
-    assert in_the_pool > int(nice_of_this_thread())
