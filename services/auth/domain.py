@@ -112,11 +112,22 @@ def decide_refusal(reason: "LoginRefused.Reason.ValueType", credential: Credenti
     return [Fact(LoginRefused(reason=reason, credential=credential, identifier_known=known))]
 
 
-def decide_change(account: Account, verified_version: int, sealed_password: bytes, session_id: UUID) -> list[Fact]:
-    """A new password by one who knew the old one: all other sessions end (M8). Raises PasswordMoved."""
+def decide_change(
+    account: Account,
+    verified_version: int,
+    attempt_id: UUID,
+    forgiven: Sequence[UUID],
+    sealed_password: bytes,
+    session_id: UUID,
+) -> list[Fact]:
+    """A new password by one who knew the old one, at a settled guess: all other sessions end (M8). Raises PasswordMoved."""
     if account.credential_version != verified_version:
         raise PasswordMoved
-    changed = PasswordChanged(credential_version=account.credential_version + 1)
+    changed = PasswordChanged(
+        credential_version=account.credential_version + 1,
+        attempt_id=str(attempt_id),
+        forgiven_attempt_ids=[str(one) for one in forgiven],
+    )
     return [Fact(changed, secret=sealed_password), _others_ended(session_id)]
 
 

@@ -243,16 +243,26 @@ class PasswordChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    FORGIVEN_ATTEMPT_IDS_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version."""
+    attempt_id: _builtins.str
+    """The admitted attempt (UUID) at which the old password was right."""
+    @_builtins.property
+    def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Failed attempts (UUIDs) at the old password that came before it and were forgiven with it."""
+
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
+        attempt_id: _builtins.str = ...,
+        forgiven_attempt_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential_version", b"credential_version", "forgiven_attempt_ids", b"forgiven_attempt_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
