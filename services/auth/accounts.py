@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset, SessionEnded
+from zasov.events.v1.auth_event_pb2 import (
+    AuthEvent,
+    PasswordChanged,
+    PasswordProposalRefused,
+    PasswordReset,
+    SessionEnded,
+    SmsCommandNotUnderstood,
+)
 from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.domain import Account, NewSession, fold, spared_session
@@ -148,6 +155,15 @@ class Accounts:
         )
         return done == "UPDATE 1"
 
+    async def may_be_helped(self, account_id: UUID) -> bool:
+        """Whether an SMS that was no command may be answered: once a day."""
+        done = await self._database.execute(
+            "INSERT INTO sms_help AS h (account_id, helped_at) VALUES ($1, clock_timestamp()) ON CONFLICT (account_id)"
+            " DO UPDATE SET helped_at = excluded.helped_at WHERE h.helped_at < clock_timestamp() - interval '1 day'",
+            account_id,
+        )
+        return done == "INSERT 0 1"
+
     async def make_vault(self, account_id: UUID) -> AccountVault:
         """A new account's key, stored before anything is sealed with it."""
         vault, wrapped = self._vaults.make(account_id)
@@ -178,7 +194,7 @@ class Accounts:
 
 def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
     """Ids of the events that the subscriber is told of (M20)."""
-    told = PasswordChanged | PasswordReset
+    told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood
     return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
 
 

@@ -1,6 +1,6 @@
 """Accounts: pure. No I/O and no clock. What is secret passes through as sealed bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,10 +12,13 @@ from zasov.events.v1.auth_event_pb2 import (
     LoginRefused,
     LoginSucceeded,
     PasswordChanged,
+    PasswordProposalRefused,
+    PasswordProposed,
     PasswordRehashed,
     PasswordReset,
     SessionEnded,
     SessionStarted,
+    SmsCommandNotUnderstood,
     TemporaryPasswordUsed,
 )
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Credential
@@ -146,6 +149,17 @@ def decide_temporary_use(account: Account) -> list[Fact]:
     return [Fact(used), Fact(SessionEnded(all=True, reason=SessionEnded.REASON_TEMPORARY_PASSWORD))]
 
 
+def decide_proposal(failed_rules: Iterable[str]) -> list[Fact]:
+    """A password that came by SMS: to be confirmed, or against the policy (M6)."""
+    failed = list(failed_rules)
+    return [Fact(PasswordProposalRefused(failed_rules=failed) if failed else PasswordProposed())]
+
+
+def decide_help() -> list[Fact]:
+    """An SMS that was no command is answered (M6)."""
+    return [Fact(SmsCommandNotUnderstood())]
+
+
 def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
     """The state after one more event; its version is the caller's to keep."""
     match event:
@@ -164,6 +178,8 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
             forgiven = {UUID(one) for one in event.forgiven_attempt_ids}
             return replace(account, open_failures=tuple(one for one in account.open_failures if one not in forgiven))
         case LoginRefused() | SessionStarted() | SessionEnded():
+            return account
+        case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return account
     raise TypeError(f"{type(event).__name__} is not an event of an account")
 

@@ -6,7 +6,7 @@ A grant is opaque, single use, and bound to flow, purpose and step. A step canno
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -50,6 +50,8 @@ class Flow:
     language: str
     credential_version: int
     expires_at: datetime
+    # The hash of a password that was proposed by SMS; empty: none.
+    proposed: str = field(default="", repr=False)
 
 
 class Flows:
@@ -66,9 +68,9 @@ class Flows:
         expires_at: datetime = await self._database.fetch_value(
             "INSERT INTO flow (flow_id, purpose, step, grant_hash, challenge_id, subject_id, account_id, details, expires_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9::interval)"
-            " ON CONFLICT (flow_id) DO UPDATE SET step = excluded.step, grant_hash = excluded.grant_hash,"
-            " challenge_id = excluded.challenge_id, account_id = excluded.account_id, details = excluded.details,"
-            " expires_at = excluded.expires_at RETURNING expires_at",
+            " ON CONFLICT (flow_id) DO UPDATE SET purpose = excluded.purpose, step = excluded.step,"
+            " grant_hash = excluded.grant_hash, challenge_id = excluded.challenge_id, account_id = excluded.account_id,"
+            " details = excluded.details, expires_at = excluded.expires_at RETURNING expires_at",
             flow.flow_id, flow.purpose, flow.step, grant_hash, flow.challenge_id, flow.subject_id, flow.account_id,
             self._close(flow), lifetime or self._lifetime,
         )  # fmt: skip
@@ -118,7 +120,12 @@ class Flows:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
 
     def _close(self, flow: Flow) -> bytes:
-        details = {"phone": flow.phone.e164, "language": flow.language, "version": flow.credential_version}
+        details = {
+            "phone": flow.phone.e164,
+            "language": flow.language,
+            "version": flow.credential_version,
+            "proposed": flow.proposed,
+        }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
     def _open(self, row: asyncpg.Record) -> Flow:
@@ -134,6 +141,7 @@ class Flows:
             language=details["language"],
             credential_version=details["version"],
             expires_at=row["expires_at"],
+            proposed=details.get("proposed", ""),
         )
 
 

@@ -36,6 +36,7 @@ IDENTIFIER = Table(
 NOT_REBUILT = {
     "account_key": "the accounts' keys: no event may hold what erases it; without them all accounts are lost",
     "flow": "registrations and recoveries under way, 15 minutes: whoever is in one begins anew",
+    "sms_help": "when an SMS that was no command was last answered: at most one answer more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
     "consumer_mark": "unused by auth",
 }

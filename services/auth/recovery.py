@@ -141,9 +141,19 @@ class Recovery:
         with self.line.reserve() as place:
             place.take_for(flow.subject_id)
             hashed = await self.line.hash(place, password)
-        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client)))
+        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client, _VIA[self.purpose])))
 
-    async def _set_password(self, flow: Flow, grant: str, hashed: str, client: Client) -> Begun:
+    async def confirm_proposed(self, grant: str, client: Client) -> Begun:
+        """Sets the password that was proposed by SMS, and signs in. Raises ServiceError GRANT_INVALID."""
+        flow = await self.flows.find(grant, self.purpose, Step.CODE_CONFIRMED)
+        if not flow.proposed:
+            raise errors.grant_invalid()
+        via = PasswordReset.VIA_PROPOSAL
+        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, flow.proposed, client, via)))
+
+    async def _set_password(
+        self, flow: Flow, grant: str, hashed: str, client: Client, via: "PasswordReset.Via.ValueType"
+    ) -> Begun:
         """Whatever may have to be tried again comes before the grant is used up; what follows goes on though nobody waits."""
         account_id, time = await self.accounts.resolve(flow.phone)
         origin = client.origin(self.pseudonyms, time.now(), flow.phone)
@@ -160,7 +170,7 @@ class Recovery:
         await self.flows.advance(flow, grant, Step.DONE)
         if registers:
             return await self._register(flow, account_id, hashed, time.now(), origin)
-        return await self._reset(flow, account_id, hashed, origin)
+        return await self._reset(flow, account_id, hashed, origin, via)
 
     async def _register(self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin) -> Begun:
         """The number is reserved; append, then confirm: steps that each stand alone."""
@@ -174,7 +184,9 @@ class Recovery:
         await tell_new_version(self.lockout, account_id, 1)
         return account_id, session, token
 
-    async def _reset(self, flow: Flow, account_id: UUID, hashed: str, origin: Origin) -> Begun:
+    async def _reset(
+        self, flow: Flow, account_id: UUID, hashed: str, origin: Origin, via: "PasswordReset.Via.ValueType"
+    ) -> Begun:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
@@ -182,7 +194,7 @@ class Recovery:
                 # Another password was set since this flow began, or the number's first: it must not undo that.
                 raise errors.grant_invalid()
             session, token = new_session(account_id, now, self.session_lifetime)
-            facts = decide_reset(account, _VIA[self.purpose], loaded.vault.close_password(hashed), session)
+            facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
             try:
                 await self.accounts.append(account, facts, now, origin, session)
             except Conflict:

@@ -51,14 +51,23 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     ) -> sign_in_service_pb2.SignInWithTemporaryPasswordResponse:
         phone = parse_phone(request.phone, self._region)
         password = normalise_temporary(request.temporary_password, "temporary_password")
-        grant, expires_at = await self._temporary.sign_in(phone, password, check_client(request.client))
-        return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(must_choose=_confirmed(grant, expires_at))
+        grant, expires_at, proposed = await self._temporary.sign_in(phone, password, check_client(request.client))
+        return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(
+            must_choose=_confirmed(grant, expires_at), proposed=proposed
+        )
 
     async def ChoosePermanentPassword(
         self, request: sign_in_service_pb2.ChoosePermanentPasswordRequest, context: Context
     ) -> sign_in_service_pb2.ChoosePermanentPasswordResponse:
         begun = await _choose(self._temporary.recovery, request.grant, request.password, request.client)
         return sign_in_service_pb2.ChoosePermanentPasswordResponse(session=_session(*begun))
+
+    async def ConfirmProposedPassword(
+        self, request: sign_in_service_pb2.ConfirmProposedPasswordRequest, context: Context
+    ) -> sign_in_service_pb2.ConfirmProposedPasswordResponse:
+        grant = _required("grant", request.grant)
+        begun = await self._temporary.recovery.confirm_proposed(grant, check_client(request.client))
+        return sign_in_service_pb2.ConfirmProposedPasswordResponse(session=_session(*begun))
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):

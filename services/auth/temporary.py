@@ -11,7 +11,12 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 from zasov.events.v1.meta_pb2 import Origin
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD, OTP_PURPOSE_TEMPORARY_PASSWORD, OtpPurpose
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_PROPOSED_PASSWORD,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+    OtpPurpose,
+)
 from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
@@ -56,23 +61,37 @@ class TemporaryPasswords:
         await self.recovery.check_origin(origin, client)
         return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, phone, client.language, origin)
 
-    async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime]:
-        """The grant for the choice, and its expiry. Raises ServiceError CODE_REJECTED, CODE_DEAD.
+    async def command(self, phone: Phone, account_id: UUID, origin: Origin, proposed: str = "") -> IssueResponse:
+        """The same by the handset's own SMS: no captcha, no limit of an address. proposed: the hash of a password that is to
+        become permanent by the sign-in with it. Raises ServiceError COOL_DOWN, CODE_BUDGET_SPENT.
+        """
+        purpose = OTP_PURPOSE_PROPOSED_PASSWORD if proposed else OTP_PURPOSE_COMMANDED_PASSWORD
+        return await self._issue(purpose, account_id, phone, "", origin, proposed)
+
+    async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime, bool]:
+        """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. Raises
+        ServiceError CODE_REJECTED, CODE_DEAD.
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
         return await asyncio.shield(self.recovery.shielded.start(self._sign_in(phone, password, client)))
 
     async def _issue(
-        self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, phone: Phone, language: str, origin: Origin
+        self,
+        purpose: "OtpPurpose.ValueType",
+        account_id: UUID | None,
+        phone: Phone,
+        language: str,
+        origin: Origin,
+        proposed: str = "",
     ) -> IssueResponse:
         subject_id = self._subject_of(purpose, account_id, phone)
         asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, phone, language, origin)
         flow, issued = await self.recovery.issue(asked)
-        await self.recovery.flows.open(flow, _KEPT)
+        await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return issued
 
-    async def _sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime]:
+    async def _sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime, bool]:
         recovery = self.recovery
         account_id, time = await recovery.accounts.resolve(phone)
         purpose = _BY_LENGTH[len(password)]
@@ -93,7 +112,7 @@ class TemporaryPasswords:
             subject_id=account_id,
             credential_version=version,
         )
-        return await recovery.flows.open(confirmed)
+        return *await recovery.flows.open(confirmed), bool(flow.proposed)
 
     async def _use(self, flow: Flow, account_id: UUID, client: Client) -> int:
         """The credential version that the use makes. Raises ServiceError CODE_DEAD: another password was set since."""
@@ -112,7 +131,7 @@ class TemporaryPasswords:
     def _subject_of(self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, phone: Phone) -> UUID:
         """Whose tries and budget they are: what strangers do on the site must not use up the handset's own way in."""
         owner = account_id or self.recovery.lookup.guard_of(phone)
-        return uuid5(_HANDSETS, str(owner)) if purpose == OTP_PURPOSE_COMMANDED_PASSWORD else owner
+        return uuid5(_HANDSETS, str(owner)) if purpose != OTP_PURPOSE_TEMPORARY_PASSWORD else owner
 
 
 def _flow_of(subject_id: UUID) -> UUID:

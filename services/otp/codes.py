@@ -6,12 +6,21 @@ import re
 import secrets
 from uuid import UUID
 
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD, OTP_PURPOSE_TEMPORARY_PASSWORD, OtpPurpose
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_PROPOSED_PASSWORD,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+    OtpPurpose,
+)
 
 LENGTHS = (4, 6, 8)
 # One-time passwords are guessed at by whoever knows the number, without a flow of his own: 40 bits and more, against 3 tries.
-# Their lengths differ, so that what is typed says which of the two it is, and one guess tests one of them.
-PASSWORD_LENGTHS: "dict[OtpPurpose.ValueType, int]" = {OTP_PURPOSE_TEMPORARY_PASSWORD: 8, OTP_PURPOSE_COMMANDED_PASSWORD: 10}
+# Those of the site and of the handset differ in length, so that what is typed says which it is, and one guess tests one.
+PASSWORD_LENGTHS: "dict[OtpPurpose.ValueType, int]" = {
+    OTP_PURPOSE_TEMPORARY_PASSWORD: 8,
+    OTP_PURPOSE_COMMANDED_PASSWORD: 10,
+    OTP_PURPOSE_PROPOSED_PASSWORD: 10,
+}
 MAC_BYTES = 32
 _FORM = re.compile(r"[0-9]{4,8}")
 # Nothing that is mistaken for another when it is read off a handset.

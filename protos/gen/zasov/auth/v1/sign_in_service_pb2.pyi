@@ -116,6 +116,11 @@ class SignInWithTemporaryPasswordResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MUST_CHOOSE_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
+    proposed: _builtins.bool
+    """The one-time password answered an SMS that proposed a password: ask whether it was the subscriber's own, and call
+    ConfirmProposedPassword; or have another one chosen.
+    """
     @_builtins.property
     def must_choose(self) -> _common_pb2.CodeConfirmed:
         """What to do next."""
@@ -124,10 +129,11 @@ class SignInWithTemporaryPasswordResponse(_message.Message):
         self,
         *,
         must_choose: _common_pb2.CodeConfirmed | None = ...,
+        proposed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["must_choose", b"must_choose"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["must_choose", b"must_choose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["must_choose", b"must_choose", "proposed", b"proposed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,3 +194,55 @@ class ChoosePermanentPasswordResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChoosePermanentPasswordResponse: _TypeAlias = ChoosePermanentPasswordResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmProposedPasswordRequest(_message.Message):
+    """Confirms the proposed password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From CodeConfirmed."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmProposedPasswordRequest: _TypeAlias = ConfirmProposedPasswordRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmProposedPasswordResponse(_message.Message):
+    """It is permanent now; signed in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> _common_pb2.Session:
+        """The session."""
+
+    def __init__(
+        self,
+        *,
+        session: _common_pb2.Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmProposedPasswordResponse: _TypeAlias = ConfirmProposedPasswordResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class SignInServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.FromString,
                 _registered_method=True)
+        self.ConfirmProposedPassword = channel.unary_unary(
+                '/zasov.auth.v1.SignInService/ConfirmProposedPassword',
+                request_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer:
@@ -85,6 +90,14 @@ class SignInServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmProposedPassword(self, request, context):
+        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
+        GRANT_INVALID (also if none was proposed).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +115,11 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.ChoosePermanentPassword,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.SerializeToString,
+            ),
+            'ConfirmProposedPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmProposedPassword,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -186,6 +204,33 @@ class SignInService:
             '/zasov.auth.v1.SignInService/ChoosePermanentPassword',
             zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmProposedPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.SignInService/ConfirmProposedPassword',
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ConfirmProposedPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,10 @@ class SignInServiceStub:
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
+    ConfirmProposedPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmProposedPasswordRequest, _sign_in_service_pb2.ConfirmProposedPasswordResponse]
+    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
+    GRANT_INVALID (also if none was proposed).
+    """
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
@@ -72,6 +76,10 @@ class SignInServiceAsyncStub(SignInServiceStub):
     ChoosePermanentPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+    """
+    ConfirmProposedPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmProposedPasswordRequest, _sign_in_service_pb2.ConfirmProposedPasswordResponse]  # type: ignore[assignment]
+    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
+    GRANT_INVALID (also if none was proposed).
     """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +118,16 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sign_in_service_pb2.ChoosePermanentPasswordResponse, _abc.Awaitable[_sign_in_service_pb2.ChoosePermanentPasswordResponse]]:
         """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
         rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmProposedPassword(
+        self,
+        request: _sign_in_service_pb2.ConfirmProposedPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.ConfirmProposedPasswordResponse, _abc.Awaitable[_sign_in_service_pb2.ConfirmProposedPasswordResponse]]:
+        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
+        GRANT_INVALID (also if none was proposed).
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

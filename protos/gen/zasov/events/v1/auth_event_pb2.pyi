@@ -40,6 +40,9 @@ class AuthEvent(_message.Message):
     SESSION_ENDED_FIELD_NUMBER: _builtins.int
     PASSWORD_REHASHED_FIELD_NUMBER: _builtins.int
     TEMPORARY_PASSWORD_USED_FIELD_NUMBER: _builtins.int
+    PASSWORD_PROPOSED_FIELD_NUMBER: _builtins.int
+    PASSWORD_PROPOSAL_REFUSED_FIELD_NUMBER: _builtins.int
+    SMS_COMMAND_NOT_UNDERSTOOD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -66,6 +69,12 @@ class AuthEvent(_message.Message):
 
     @_builtins.property
     def temporary_password_used(self) -> Global___TemporaryPasswordUsed: ...
+    @_builtins.property
+    def password_proposed(self) -> Global___PasswordProposed: ...
+    @_builtins.property
+    def password_proposal_refused(self) -> Global___PasswordProposalRefused: ...
+    @_builtins.property
+    def sms_command_not_understood(self) -> Global___SmsCommandNotUnderstood: ...
     def __init__(
         self,
         *,
@@ -80,12 +89,15 @@ class AuthEvent(_message.Message):
         session_ended: Global___SessionEnded | None = ...,
         password_rehashed: Global___PasswordRehashed | None = ...,
         temporary_password_used: Global___TemporaryPasswordUsed | None = ...,
+        password_proposed: Global___PasswordProposed | None = ...,
+        password_proposal_refused: Global___PasswordProposalRefused | None = ...,
+        sms_command_not_understood: Global___SmsCommandNotUnderstood | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -292,6 +304,8 @@ class PasswordReset(_message.Message):
         """A registration of a number that had an account already (M2)."""
         VIA_TEMPORARY_PASSWORD: PasswordReset._Via.ValueType  # 3
         """A one-time password (M5, M6)."""
+        VIA_PROPOSAL: PasswordReset._Via.ValueType  # 4
+        """A password that was proposed by SMS, confirmed at the sign-in with the one-time password that answered it (M6)."""
 
     class Via(_Via, metaclass=_ViaEnumTypeWrapper):
         """The proof that allowed it."""
@@ -304,6 +318,8 @@ class PasswordReset(_message.Message):
     """A registration of a number that had an account already (M2)."""
     VIA_TEMPORARY_PASSWORD: PasswordReset.Via.ValueType  # 3
     """A one-time password (M5, M6)."""
+    VIA_PROPOSAL: PasswordReset.Via.ValueType  # 4
+    """A password that was proposed by SMS, confirmed at the sign-in with the one-time password that answered it (M6)."""
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
     VIA_FIELD_NUMBER: _builtins.int
@@ -348,6 +364,66 @@ class TemporaryPasswordUsed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TemporaryPasswordUsed: _TypeAlias = TemporaryPasswordUsed  # noqa: Y015
+
+@_typing.final
+class PasswordProposed(_message.Message):
+    """A password of one's own was proposed by SMS (M6). It becomes permanent only if it is confirmed at the sign-in with the
+    one-time password that answers the SMS: senders can be forged.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PasswordProposed: _TypeAlias = PasswordProposed  # noqa: Y015
+
+@_typing.final
+class PasswordProposalRefused(_message.Message):
+    """A password that was proposed by SMS does not meet the policy. Nothing changes; the subscriber is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILED_RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failed_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which rules it fails: length, digit, upper_case, common."""
+
+    def __init__(
+        self,
+        *,
+        failed_rules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_rules", b"failed_rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PasswordProposalRefused: _TypeAlias = PasswordProposalRefused  # noqa: Y015
+
+@_typing.final
+class SmsCommandNotUnderstood(_message.Message):
+    """An SMS to one of the short numbers was no command. The subscriber is told how to, once a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmsCommandNotUnderstood: _TypeAlias = SmsCommandNotUnderstood  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):

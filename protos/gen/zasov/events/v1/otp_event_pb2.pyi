@@ -37,6 +37,8 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """The same, asked for by SMS from the handset itself (M6). What strangers ask for on the site neither voids it nor uses
     it up.
     """
+    OTP_PURPOSE_PROPOSED_PASSWORD: _OtpPurpose.ValueType  # 5
+    """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
 
 class OtpPurpose(_OtpPurpose, metaclass=_OtpPurposeEnumTypeWrapper):
     """What a code is good for; a code of one purpose opens nothing else."""
@@ -53,6 +55,8 @@ OTP_PURPOSE_COMMANDED_PASSWORD: OtpPurpose.ValueType  # 4
 """The same, asked for by SMS from the handset itself (M6). What strangers ask for on the site neither voids it nor uses
 it up.
 """
+OTP_PURPOSE_PROPOSED_PASSWORD: OtpPurpose.ValueType  # 5
+"""The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
 Global___OtpPurpose: _TypeAlias = OtpPurpose  # noqa: Y015
 
 @_typing.final
