@@ -59,6 +59,7 @@ ROLES = (
     Role("auth", "server", needs_kafka=False),
     Role("otp", "server", needs_kafka=False),
     Role("lockout", "server", needs_kafka=False),
+    Role("notifier", "server", needs_kafka=False),
     Role("auth", "worker", needs_kafka=True),
     Role("lockout", "stream", needs_kafka=True),
     Role("notifier", "worker", needs_kafka=True),

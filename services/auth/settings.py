@@ -14,6 +14,7 @@ class AuthSettings(ChassisSettings):
     model_config = SettingsConfigDict(env_prefix="ZASOV_AUTH_")
 
     lockout_address: str = Field(default="127.0.0.1:0", description="gRPC address of lockout.")
+    notifier_address: str = Field(default="127.0.0.1:0", description="gRPC address of the notifier: texts are claimed there.")
     otp_address: str = Field(default="127.0.0.1:0", description="gRPC address of otp.")
     region: str = Field(default="RU", description="Country of phone numbers written without a country code (ISO 3166).")
     default_language: str = Field(default="ru", pattern="^(ru|en)$", description="Language of whoever named none.")

@@ -7,22 +7,30 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.chassis.sealing import new_key
+from services.chassis.sealing import new_key, public_key_of, read_key
 
-# auth: lookup (identifiers -> rows, never changed), accounts (wraps each account's own key), flows (seals what a flow keeps)
+# auth: lookup (identifiers -> rows, never changed), accounts (wraps each account's own key), flows (seals what a flow keeps),
+#   inbound (opens subscribers' texts; its public half, which seals them, is the notifier's)
 # otp: codes (HMAC of codes), delivery (seals code and destination until delivered)
-KEY_NAMES = ("auth-lookup", "auth-accounts", "auth-flows", "otp-codes", "otp-delivery")
+# notifier: inbound (recognises the sender and the repetition of a text)
+PUBLIC_KEYS = {"auth-inbound-public": "auth-inbound"}  # each made from its private half
+KEY_NAMES = (
+    "auth-lookup", "auth-accounts", "auth-flows", "auth-inbound", "otp-codes", "otp-delivery", "notifier-inbound", *PUBLIC_KEYS,
+)  # fmt: skip
 
 
 def make_keys(folder: Path, now: datetime) -> None:
     """Writes `<name>.key` for each name and the pseudonym keys of this month and the next, mode 0600."""
     months = {now.strftime("%Y-%m"), (now.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
-    for path in [folder / f"{name}.key" for name in KEY_NAMES] + [folder / "pseudonyms" / f"{m}.key" for m in months]:
+    for name in (*KEY_NAMES, *(f"pseudonyms/{month}" for month in months)):
+        path = folder / f"{name}.key"
         if path.exists():
             continue
+        private = PUBLIC_KEYS.get(name)
+        key = public_key_of(read_key(folder / f"{private}.key")) if private else new_key()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-        path.write_text(new_key().hex() + "\n")
+        path.write_text(key.hex() + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reasons of other services that the notifier tells apart."""
+"""Reasons of other services that the notifier tells apart, and its own."""
 
 from datetime import timedelta
 
@@ -7,6 +7,10 @@ from services.chassis.errors import ServiceError
 DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
+
+# The notifier's own: of InboundService.
+INBOUND_VOID = "INBOUND_VOID"
+INBOUND_CLAIMED = "INBOUND_CLAIMED"
 
 # What a metric may name; anything else is "other", for labels come from a fixed set.
 KNOWN = frozenset({DELIVERY_CLAIMED, NOTICE_NOT_YET_KNOWN, "TEMPORARILY_UNAVAILABLE", "OVERLOADED", "INTERNAL"})

@@ -14,5 +14,5 @@ CLAIM_FAILURES = Counter("zasov_notifier_claim_failures_total", "Claims that wer
 REPORT_FAILURES = Counter("zasov_notifier_report_failures_total", "Reports that must be made again.")
 LEASES_LOST = Counter("zasov_notifier_leases_lost_total", "Outcomes that came after another worker had taken over.")
 RECEIPTS = Counter("zasov_notifier_receipts_total", "Receipts from the SMSC.", ["state", "found"])
-INBOUND_DROPPED = Counter("zasov_notifier_inbound_dropped_total", "Subscribers' texts that nothing takes yet.")
+INBOUND = Counter("zasov_notifier_inbound_total", "What became of SMS from subscribers.", ["outcome"])
 SMSC_BOUND = Gauge("zasov_notifier_smsc_bound", "1 while a session with the SMSC stands.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from zasov.events.v1.notifier_event_pb2 import MessageAccepted, NotifierEvent
+from zasov.events.v1.notifier_event_pb2 import MessageAccepted, NotifierEvent, SmsLimitTripped, SmsReceived
 
 from services.chassis import rebuild as chassis
 from services.chassis.eventstore import PastEvent
@@ -36,6 +36,9 @@ NOT_REBUILT = {
     "message.reported": "whether the issuer was told; a row that was lost is reported again, which has no second effect",
     "part": "the provider's ids of what was submitted: receipts of lost ones are not understood, the message stays submitted",
     "early_receipt": "receipts that wait for the answer to their submit, 10 minutes",
+    "inbound": "subscribers' texts until auth has acted on them, 10 minutes at most: what is lost was not acted on",
+    "inbound_part": "their parts, sealed to auth; afterwards only what recognises a repetition, a minute",
+    "inbound_sender": "what the limit per sender counts, a day",
     "consumer_mark": "what was applied; without marks a replay meets the rows of `message`, which are unique by their cause",
 }
 
@@ -45,19 +48,29 @@ async def rebuild(settings: NotifierSettings, *, replace: bool = False) -> Repor
     return await chassis.rebuild(settings, projection(), replace=replace)
 
 
-def projection() -> Projection[Message]:
+class _NoRow:
+    """What came of a subscriber's text is no row: its event says all that stays."""
+
+
+def projection() -> Projection[Message | _NoRow]:
     return Projection("notifier", NotifierEvent, (MESSAGE,), NOT_REBUILT, _evolve, _rows)
 
 
-def _evolve(message: Message | None, event: PastEvent) -> Message:
+def _evolve(message: Message | _NoRow | None, event: PastEvent) -> Message | _NoRow:
+    if isinstance(message, _NoRow):
+        raise ValueError("a subscriber's text has one event")
     if message is not None:
         return evolve(message, event.payload)
+    if isinstance(event.payload, SmsReceived | SmsLimitTripped):
+        return _NoRow()
     if not isinstance(event.payload, MessageAccepted):
         raise ValueError("a message begins with MessageAccepted")
     return begun(event.stream_id, event.payload, event.occurred_at)
 
 
-def _rows(message: Message, _: PastEvent) -> Iterable[FreshRow]:
+def _rows(message: Message | _NoRow, _: PastEvent) -> Iterable[FreshRow]:
+    if isinstance(message, _NoRow):
+        return
     yield "message", (
         message.notification_id, message.cause_event_id, message.cause_stream_id, message.kind, message.channel, message.state,
         message.version, message.attempt, message.resends, message.created_at, message.deadline, message.report,

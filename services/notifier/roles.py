@@ -1,4 +1,6 @@
-"""The roles: `worker` consumes events, sends messages and receives receipts; `relay` publishes the notifier's own events."""
+"""The roles: `worker` consumes events, sends messages, receives receipts and subscribers' texts; `server` hands those texts to
+auth; `relay` publishes the notifier's own events.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,17 +9,24 @@ from datetime import timedelta
 from uuid import uuid4
 
 from aiokafka import ConsumerRecord
+from zasov.notifier.v1.inbound_service_pb2_grpc import add_InboundServiceServicer_to_server
 
 from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database, open_database
 from services.chassis.rpc_clients import open_channel
+from services.chassis.rpc_server import serving
+from services.chassis.sealing import PublicSeal, read_key
 from services.chassis.streams import Consumer, Handler
 from services.notifier import planner
 from services.notifier.channels.sms import SmsChannel
 from services.notifier.dispatcher import Dispatcher, forget_old_receipts
 from services.notifier.domain import ChannelId
+from services.notifier.inbound.receiving import Receiving, tidy_for_ever
+from services.notifier.inbound.sealed import Sealer
+from services.notifier.inbound.servicer import InboundServicer
+from services.notifier.inbound.store import InboundStore
 from services.notifier.issuers import Issuers
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Store
@@ -29,6 +38,19 @@ DEAD_LETTERS = "zasov.notifier.deadletters.v1"
 
 async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
     await outbox_relay.relay(settings, life, service="notifier", topic=streams.NOTIFIER_EVENTS, envelope="NotifierEvent")
+
+
+async def server(settings: NotifierSettings, life: Lifecycle) -> None:
+    """Serves claims of texts. Needs PostgreSQL alone: neither Kafka nor the SMSC."""
+    async with open_database(settings) as database:
+        servicer = InboundServicer(_inbound_store(settings, database))
+        async with serving(
+            settings,
+            life,
+            [lambda grpc_server: add_InboundServiceServicer_to_server(servicer, grpc_server)],
+            ["zasov.notifier.v1.InboundService"],
+        ):
+            await life.stopping()
 
 
 async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
@@ -57,9 +79,11 @@ async def dispatching(
     async with AsyncExitStack() as stack:
         otp = await stack.enter_async_context(open_channel(settings.otp_address))
         auth = await stack.enter_async_context(open_channel(settings.auth_address))
+        inbound = _inbound_store(settings, database)
         sms = SmsChannel(
             settings.smpp(),
             store,
+            Receiving(inbound, _sealer(settings), settings.inbound_numbers.split(",")),
             smsc_id=settings.smpp_smsc_id,
             source=settings.smpp_source,
             receipt_ids=settings.smpp_receipt_ids,
@@ -68,6 +92,7 @@ async def dispatching(
         issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s)
         dispatcher = Dispatcher(settings, store, issuers, templates, {ChannelId.SMS: sms})
         background = [
+            life.keep_running(tidy_for_ever(inbound), "inbound"),
             life.keep_running(dispatcher.run(), "dispatcher"),
             life.keep_running(
                 forget_old_receipts(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "early receipts"
@@ -80,6 +105,15 @@ async def dispatching(
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+def _inbound_store(settings: NotifierSettings, database: Database) -> InboundStore:
+    return InboundStore(database, settings.inbound_rules(), timedelta(seconds=settings.inbound_lease_s))
+
+
+def _sealer(settings: NotifierSettings) -> Sealer:
+    public, own = settings.keys_dir / "auth-inbound-public.key", settings.keys_dir / "notifier-inbound.key"
+    return Sealer(PublicSeal(read_key(public)), read_key(own))
 
 
 def handlers_of(store: Store, dispatcher: Dispatcher) -> dict[str, dict[str, Handler]]:

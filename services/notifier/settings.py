@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 from services.chassis.lifecycle import split_address
 from services.chassis.settings import ChassisSettings
 from services.notifier.domain import Policy
+from services.notifier.inbound.domain import Rules
 from services.notifier.smpp import SmppSettings
 
 
@@ -47,6 +48,28 @@ class NotifierSettings(ChassisSettings):
     poll_interval_s: float = Field(default=0.5, gt=0, description="How often due messages are looked for, woken or not.")
     early_receipt_lifetime_s: float = Field(default=600.0, gt=0, description="A receipt of an unknown id is kept so long.")
     default_language: Literal["ru", "en"] = Field(default="ru", description="For a language that has no templates.")
+
+    inbound_numbers: str = Field(
+        default="3339,111", description="Short numbers for commands, with commas; all else is dropped."
+    )
+    inbound_per_hour: int = Field(default=10, ge=1, description="Texts of one sender in an hour; more are dropped.")
+    inbound_per_day: int = Field(default=30, ge=1, description="The same in a day.")
+    inbound_repeat_s: float = Field(default=60.0, gt=0, description="An equal SMS within this is the SMSC's repetition.")
+    inbound_assembly_s: float = Field(
+        default=300.0, gt=0, description="A text whose parts aren't all here by then is given up."
+    )
+    inbound_lifetime_s: float = Field(default=600.0, gt=0, description="A text not acted on by then never is.")
+    inbound_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed text is one worker's.")
+
+    def inbound_rules(self) -> Rules:
+        """Raises ValueError for times that contradict each other."""
+        return Rules(
+            per_hour=self.inbound_per_hour,
+            per_day=self.inbound_per_day,
+            repeat=timedelta(seconds=self.inbound_repeat_s),
+            assembly=timedelta(seconds=self.inbound_assembly_s),
+            lifetime=timedelta(seconds=self.inbound_lifetime_s),
+        )
 
     def policy(self) -> Policy:
         return Policy(

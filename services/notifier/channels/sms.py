@@ -3,13 +3,12 @@
 import asyncio
 from typing import Literal, Protocol
 
-from services.chassis.telemetry import logger
 from services.notifier import metrics
 from services.notifier.channels import InDoubt, Outcome, Outgoing, PutOff, Refused, Taken
 from services.notifier.domain import ChannelId, PartState
 from services.notifier.smpp import (
     BindRefused,
-    InboundText,
+    InboundSms,
     MessageState,
     NotSent,
     Receipt,
@@ -36,15 +35,26 @@ class Receipts(Protocol):
     async def receive(self, smsc_id: str, smsc_message_id: str, state: PartState) -> bool: ...
 
 
+class Texts(Protocol):
+    async def receive(self, sms: InboundSms) -> None: ...
+
+
 class SmsChannel:
     """One account at one SMSC. `smsc_id` names the space of its message ids."""
 
     id = ChannelId.SMS
 
     def __init__(
-        self, settings: SmppSettings, receipts: Receipts, *, smsc_id: str, source: str, receipt_ids: ReceiptIds = "as_answered"
+        self,
+        settings: SmppSettings,
+        receipts: Receipts,
+        texts: Texts,
+        *,
+        smsc_id: str,
+        source: str,
+        receipt_ids: ReceiptIds = "as_answered",
     ) -> None:
-        self.client = SmppClient(settings, self._on_receipt, self._on_text)
+        self.client = SmppClient(settings, self._on_receipt, texts.receive)
         self._receipts = receipts
         self._smsc_id = smsc_id
         self._source = source
@@ -93,11 +103,6 @@ class SmsChannel:
         if self._receipt_ids == "as_answered":
             return message_id
         return one_spelling(message_id, 10 if in_receipt == (self._receipt_ids == "decimal") else 16)
-
-    async def _on_text(self, _: InboundText) -> None:
-        # Taken and dropped: a refusal would only make the SMSC repeat it for days. Commands (row M6) are to be stored here.
-        metrics.INBOUND_DROPPED.inc()
-        logger().warning("inbound text dropped", reason="no commands yet")
 
 
 def one_spelling(message_id: str, base: int) -> str:

@@ -1,7 +1,7 @@
 """SMPP 3.4 for asyncio: our session over the codec of `smpplib`. See docs of SmppClient."""
 
 from services.notifier.smpp.client import SmppClient
-from services.notifier.smpp.inbound import InboundText
+from services.notifier.smpp.inbound import InboundSms, Refused
 from services.notifier.smpp.link import BindFailed, BindRefused, LinkCounters
 from services.notifier.smpp.outcomes import NotSent, Outcome, Sent, Unknown
 from services.notifier.smpp.receipts import MessageState, Receipt, id_spellings
@@ -11,12 +11,13 @@ from services.notifier.smpp.text import parts_count
 __all__ = [
     "BindFailed",
     "BindRefused",
-    "InboundText",
+    "InboundSms",
     "LinkCounters",
     "MessageState",
     "NotSent",
     "Outcome",
     "Receipt",
+    "Refused",
     "Sent",
     "SmppClient",
     "SmppSettings",

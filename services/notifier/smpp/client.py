@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from services.notifier.smpp.codec import Fields, Pdu, encode
-from services.notifier.smpp.inbound import InboundText, NotForUs, NotYetReassembled, read_delivery
+from services.notifier.smpp.inbound import InboundSms, NotForUs, Refused, read_delivery
 from services.notifier.smpp.link import BindFailed, BindRefused, Link, LinkCounters, open_link
 from services.notifier.smpp.outbound import NotSendable, parts_of
 from services.notifier.smpp.outcomes import (
     ESME_ROK,
     ESME_RX_P_APPN,
-    ESME_RX_T_APPN,
     SLOW_DOWN,
     NotSent,
     Outcome,
@@ -40,15 +39,15 @@ class SmppClient:
     """Owns the connection and its reconnecting; an async context manager, or `start` and `close`.
 
     A handler's return acknowledges the delivery, so it commits first; its exception (or its taking longer than
-    `handler_timeout_s`) makes the SMSC try again. Handlers run concurrently, see every delivery at least once, and may
-    see a receipt before `submit` has returned the id that it names.
+    `handler_timeout_s`) makes the SMSC try again, unless it is Refused. Handlers run concurrently, see every delivery at
+    least once, and may see a receipt before `submit` has returned the id that it names.
     """
 
     def __init__(
         self,
         settings: SmppSettings,
         on_receipt: Callable[[Receipt], Awaitable[None]],
-        on_text: Callable[[InboundText], Awaitable[None]],
+        on_text: Callable[[InboundSms], Awaitable[None]],
     ) -> None:
         self.counters = LinkCounters()
         self._settings = settings
@@ -233,14 +232,15 @@ class SmppClient:
         except (ReceiptError, TextError) as error:
             log.warning("smpp delivery not readable: %s", error)
             return ESME_RX_P_APPN
-        except NotYetReassembled:
-            return ESME_RX_T_APPN
         except NotForUs:
             return ESME_ROK
-        if isinstance(delivery, Receipt):
-            await self._on_receipt(delivery)
-        else:
-            await self._on_text(delivery)
+        try:
+            if isinstance(delivery, Receipt):
+                await self._on_receipt(delivery)
+            else:
+                await self._on_text(delivery)
+        except Refused:
+            return ESME_RX_P_APPN
         return ESME_ROK
 
 

@@ -1,44 +1,21 @@
-"""Texts as SMS: GSM 03.38 where it fits, else UCS-2; splitting and joining. 3GPP TS 23.038, TS 23.040 9.2.3.24."""
+"""Texts as SMS: GSM 03.38 where it fits, else UCS-2; splitting and joining. 3GPP TS 23.040 9.2.3.24."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 
-GSM = 0x00
-ASCII = 0x01
-LATIN_1 = 0x03
-CYRILLIC = 0x06
-UCS2 = 0x08
+from services.chassis.sms_coding import GSM, TO_GSM, UCS2, TextError, decode
+
+__all__ = [
+    "ESM_UDHI", "GSM", "UCS2", "Concatenation", "ReferenceKind", "Split", "TextError", "concatenated", "decode", "join",
+    "parts_count", "split", "strip_header",
+]  # fmt: skip
 
 ESM_UDHI = 0x40  # SMPP 3.4 section 5.2.12
 
 _GSM_SINGLE, _GSM_PART = 160, 153  # septets
 _UCS2_SINGLE, _UCS2_PART = 140, 134  # octets
 _MAX_PARTS = 255
-
-_BASIC = (
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_ESCAPE = 0x1B
-_EXTENSION = {
-    0x0A: "\f",
-    0x14: "^",
-    0x28: "{",
-    0x29: "}",
-    0x2F: "\\",
-    0x3C: "[",
-    0x3D: "~",
-    0x3E: "]",
-    0x40: "|",
-    0x65: "€",
-}
-_TO_GSM: dict[str, bytes] = {char: bytes([code]) for code, char in enumerate(_BASIC) if code != _ESCAPE} | {
-    char: bytes([_ESCAPE, code]) for code, char in _EXTENSION.items()
-}
-
-
-class TextError(Exception):
-    """A text that can't be sent or read. Never carries the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +27,19 @@ class Split:
     bodies: tuple[bytes, ...] = field(repr=False)
 
 
+class ReferenceKind(IntEnum):
+    """Who counted: equal references of two kinds are no more the same message than two different ones."""
+
+    UDH_8_BIT = 1
+    UDH_16_BIT = 2
+    SAR = 3  # SMPP 3.4 section 5.3.2.22
+
+
 @dataclass(frozen=True, slots=True)
 class Concatenation:
     """Which part of which message: references are reused, so the sender and the receiver belong to the key too."""
 
+    kind: ReferenceKind
     reference: int
     total: int
     number: int  # from 1
@@ -83,7 +69,7 @@ def _encode(text: str) -> tuple[int, list[bytes], int, int]:
     if not text:
         raise TextError("the text is empty")
     try:
-        return GSM, [_TO_GSM[char] for char in text], _GSM_SINGLE, _GSM_PART
+        return GSM, [TO_GSM[char] for char in text], _GSM_SINGLE, _GSM_PART
     except KeyError:
         pass
     try:
@@ -102,46 +88,6 @@ def _pack(chars: Iterable[bytes], per_part: int) -> list[bytes]:
     return [bytes(part) for part in parts]
 
 
-def decode(body: bytes, data_coding: int) -> str:
-    """A body without its header as text. Raises TextError for binary codings and for bytes that are no text."""
-    try:
-        if data_coding & 0xF0 == 0xF0:  # TS 23.038: message class; bit 2 tells 8-bit data from GSM 7-bit
-            if data_coding & 0x04:
-                raise TextError("8-bit data is not text")
-            return _decode_gsm(body)
-        match data_coding:
-            case 0x00:
-                return _decode_gsm(body)
-            case 0x01:
-                return body.decode("ascii")
-            case 0x03:
-                return body.decode("latin-1")
-            case 0x06:
-                return body.decode("iso-8859-5")
-            case 0x08 | 0x18:
-                return body.decode("utf-16-be")
-    except UnicodeDecodeError:
-        raise TextError("the bytes don't fit the coding") from None
-    raise TextError("the coding is not a text")
-
-
-def _decode_gsm(body: bytes) -> str:
-    chars: list[str] = []
-    escaped = False
-    for code in body:
-        if code >= 0x80:
-            raise TextError("the bytes don't fit the coding")
-        if escaped:
-            # TS 23.038 6.2.1.1: an unknown extension shows as the basic character.
-            chars.append(_EXTENSION.get(code, _BASIC[code] if code != _ESCAPE else " "))
-            escaped = False
-        elif code == _ESCAPE:
-            escaped = True
-        else:
-            chars.append(_BASIC[code])
-    return "".join(chars)
-
-
 def strip_header(body: bytes, esm_class: int) -> tuple[bytes, Concatenation | None]:
     """Take the user data header off: what is left, and the concatenation it tells. Raises TextError."""
     if not esm_class & ESM_UDHI:
@@ -158,15 +104,22 @@ def strip_header(body: bytes, esm_class: int) -> tuple[bytes, Concatenation | No
         if pos > end:
             raise TextError("the user data header is cut")
         if element == 0x00 and length == 3:
-            concatenation = concatenated(value[0], value[1], value[2])
+            concatenation = concatenated(ReferenceKind.UDH_8_BIT, value[0], value[1], value[2])
         elif element == 0x08 and length == 4:
-            concatenation = concatenated(int.from_bytes(value[:2], "big"), value[2], value[3])
+            concatenation = concatenated(ReferenceKind.UDH_16_BIT, int.from_bytes(value[:2], "big"), value[2], value[3])
     return body[end:], concatenation
 
 
-def concatenated(reference: int, total: int, number: int) -> Concatenation | None:
-    """TS 23.040 9.2.3.24.1: an element with impossible numbers is ignored, and a total of 1 is a plain message."""
-    return Concatenation(reference, total, number) if total > 1 and 1 <= number <= total else None
+def concatenated(kind: ReferenceKind, reference: int, total: int, number: int) -> Concatenation | None:
+    """None for a total of 0 or 1: a plain message. Raises TextError for a number beyond its total.
+
+    TS 23.040 9.2.3.24.1 would have impossible numbers ignored; but then half a command would pass for a whole one.
+    """
+    if total <= 1:
+        return None
+    if not 1 <= number <= total:
+        raise TextError("a part that its message doesn't have")
+    return Concatenation(kind, reference, total, number)
 
 
 def join(parts: Mapping[int, bytes], data_coding: int) -> str:

@@ -25,8 +25,10 @@ from devstack.handsets import Handsets
 from devstack.smsc import Smsc
 from services.chassis import entrypoint
 from services.chassis.eventstore import payload_of, type_of
+from services.chassis.keys import make_keys
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database, migrate, open_database
+from services.chassis.sealing import PrivateSeal, read_key
 from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS, headers_of
 from services.notifier import roles
 from services.notifier.dispatcher import Dispatcher
@@ -59,7 +61,19 @@ def handsets(smsc: Smsc) -> Handsets:
 
 
 @pytest.fixture
-def settings(database_url: str, issuer: FakeDelivery, smsc: Smsc) -> NotifierSettings:
+def keys_dir(tmp_path: Path) -> Path:
+    make_keys(tmp_path / "keys", datetime.now(UTC))
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def private(keys_dir: Path) -> PrivateSeal:
+    """What auth holds, and the notifier doesn't."""
+    return PrivateSeal(read_key(keys_dir / "auth-inbound.key"))
+
+
+@pytest.fixture
+def settings(database_url: str, issuer: FakeDelivery, smsc: Smsc, keys_dir: Path) -> NotifierSettings:
     """Impatient, so that tests are short."""
     return NotifierSettings(
         postgres_url=database_url,
@@ -72,6 +86,7 @@ def settings(database_url: str, issuer: FakeDelivery, smsc: Smsc) -> NotifierSet
         smpp_window=10,
         smpp_response_timeout_s=0.5,
         smpp_reconnect_max_s=0.6,
+        keys_dir=keys_dir,
         lease_s=1.0,
         poll_interval_s=0.1,
         retry_first_s=0.05,

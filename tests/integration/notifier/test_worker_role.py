@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from zasov.events.v1.notifier_event_pb2 import NotifierEvent, SmsReceived
 
 from devstack.handsets import Handsets
 from devstack.smsc import Smsc
@@ -87,6 +88,21 @@ async def test_an_event_in_kafka_becomes_an_sms_and_its_fate_events_in_kafka(
         records = await first_of(on_kafka, NOTIFIER_EVENTS, 2)
         assert [header(record.headers, "ce_type") for record in records] == ["MessageSubmitted", "MessageDelivered"]
         assert len(await handsets.messages(PHONE)) == 1
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("B3")
+async def test_a_text_from_a_handset_becomes_an_event_in_kafka_without_sender_or_text(
+    on_kafka: NotifierSettings, handsets: Handsets
+) -> None:
+    async with running(on_kafka), running(on_kafka, "relay"):
+        await handsets.send(PHONE, "111", "25 secret", acknowledged=True)
+        (record,) = await first_of(on_kafka, NOTIFIER_EVENTS, 1)
+        assert header(record.headers, "ce_type") == "SmsReceived"
+        event = NotifierEvent.FromString(record.value)
+        assert event.sms_received == SmsReceived(destination="111", parts=1)
+        assert event.meta.stream_id == header(record.headers, "ce_subject")
+        assert not [one for one in (PHONE[1:], "secret") if one in f"{record.value!r} {record.key!r} {record.headers!r}"]
 
 
 async def test_poison_goes_to_the_dead_letters_as_it_was_and_holds_up_nothing(

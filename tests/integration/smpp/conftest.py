@@ -12,7 +12,7 @@ import pytest
 
 from devstack.handsets import Handsets
 from devstack.smsc import Smsc
-from services.notifier.smpp import InboundText, Receipt, SmppClient, SmppSettings
+from services.notifier.smpp import InboundSms, Receipt, SmppClient, SmppSettings
 
 LOOPBACK = ("127.0.0.1", 0)
 NUMBER = "+79160000001"
@@ -23,7 +23,7 @@ class Inbox:
     """What the client handed over; `fail` makes the handlers raise that many times first."""
 
     receipts: asyncio.Queue[Receipt] = field(default_factory=asyncio.Queue)
-    texts: asyncio.Queue[InboundText] = field(default_factory=asyncio.Queue)
+    texts: asyncio.Queue[InboundSms] = field(default_factory=asyncio.Queue)
     fail: int = 0
     calls: int = 0
 
@@ -31,7 +31,7 @@ class Inbox:
         self._maybe_fail()
         await self.receipts.put(receipt)
 
-    async def on_text(self, text: InboundText) -> None:
+    async def on_text(self, text: InboundSms) -> None:
         self._maybe_fail()
         await self.texts.put(text)
 
@@ -40,7 +40,7 @@ class Inbox:
         async with asyncio.timeout(10):
             return await self.receipts.get()
 
-    async def text(self) -> InboundText:
+    async def text(self) -> InboundSms:
         async with asyncio.timeout(10):
             return await self.texts.get()
 

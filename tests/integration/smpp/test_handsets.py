@@ -80,7 +80,7 @@ async def test_a_text_can_be_sent_from_the_command_line(
     sent = await run("send", NUMBER, "3339", "ПАРОЛЬ", "--control", smsc.control_address)
     assert sent.exit_code == 0
     text = await inbox.text()
-    assert (text.source, text.destination, text.text) == (NUMBER, "3339", "ПАРОЛЬ")
+    assert (text.source, text.destination, text.body) == (NUMBER, "3339", "ПАРОЛЬ".encode("utf-16-be"))
 
 
 async def test_without_a_stack_the_commands_say_so_in_one_line(stack_json: Path, unused_tcp_port: int) -> None:

@@ -252,7 +252,7 @@ def test_every_address_of_one_of_our_services_is_one_that_a_headless_service_ans
     }
     for workload in LONG_RUNNING.values():
         for name, value in environment(workload).items():
-            if re.search(r"_(AUTH|OTP|LOCKOUT)_ADDRESS$", name):
+            if re.search(r"_(AUTH|OTP|LOCKOUT|NOTIFIER)_ADDRESS$", name):
                 assert value in headless, name
 
 

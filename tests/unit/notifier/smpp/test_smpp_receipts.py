@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from devstack.smsc_behaviour import RECEIPT_FORMS, ReceiptForm, receipt_fields
 from services.notifier.smpp.codec import Pdu, decode, encode
-from services.notifier.smpp.inbound import InboundText, NotForUs, NotYetReassembled, read_delivery
+from services.notifier.smpp.inbound import InboundSms, NotForUs, read_delivery
 from services.notifier.smpp.receipts import (
     MessageState,
     Receipt,
@@ -18,7 +18,7 @@ from services.notifier.smpp.receipts import (
     is_receipt,
     parse_receipt,
 )
-from services.notifier.smpp.text import TextError
+from services.notifier.smpp.text import UCS2, Concatenation, ReferenceKind, TextError
 
 
 def delivery(**fields: str | bytes | int) -> Pdu:
@@ -102,24 +102,48 @@ def test_every_form_that_the_dev_smsc_writes_is_read(form: ReceiptForm, state: M
 
 
 @given(st.binary(max_size=200), st.integers(0, 255), st.integers(0, 255))
-def test_no_delivery_raises_anything_but_the_four_answers(body: bytes, esm_class: int, coding: int) -> None:
+def test_no_delivery_raises_anything_but_the_three_answers(body: bytes, esm_class: int, coding: int) -> None:
     pdu = delivery(esm_class=esm_class, data_coding=coding, short_message=body)
-    with contextlib.suppress(ReceiptError, TextError, NotYetReassembled, NotForUs):
+    with contextlib.suppress(ReceiptError, TextError, NotForUs):
         read_delivery(pdu)
 
 
 def test_a_subscribers_text_is_not_a_receipt() -> None:
     pdu = delivery(short_message="ПАРОЛЬ".encode("utf-16-be"), data_coding=8, destination_addr="3339")
     assert not is_receipt(pdu)
-    assert read_delivery(pdu) == InboundText("+79160000001", "3339", "ПАРОЛЬ")
-    assert "ПАРОЛЬ" not in repr(read_delivery(pdu))
+    assert read_delivery(pdu) == InboundSms("+79160000001", "3339", "ПАРОЛЬ".encode("utf-16-be"), UCS2)
+    shown = repr(read_delivery(pdu))
+    assert not [one for one in ("ПАРОЛЬ", "\\x04", "79160000001") if one in shown]
 
 
-def test_parts_wait_until_they_can_be_stored() -> None:
-    with pytest.raises(NotYetReassembled):
-        read_delivery(delivery(esm_class=0x40, short_message=b"\x05\x00\x03\x01\x02\x01hi"))
-    with pytest.raises(NotYetReassembled):
-        read_delivery(delivery(short_message=b"hi", sar_msg_ref_num=1, sar_total_segments=2, sar_segment_seqnum=1))
+def test_parts_are_told_by_their_header_or_by_tlvs() -> None:
+    by_header = read_delivery(delivery(esm_class=0x40, short_message=b"\x05\x00\x03\x01\x02\x01hi"))
+    by_tlvs = read_delivery(delivery(short_message=b"hi", sar_msg_ref_num=1, sar_total_segments=2, sar_segment_seqnum=1))
+    assert isinstance(by_header, InboundSms)
+    assert isinstance(by_tlvs, InboundSms)
+    assert (by_header.body, by_header.part) == (b"hi", Concatenation(ReferenceKind.UDH_8_BIT, 1, 2, 1))
+    assert (by_tlvs.body, by_tlvs.part) == (b"hi", Concatenation(ReferenceKind.SAR, 1, 2, 1))
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_part_beyond_its_total_is_never_readable(number: int) -> None:
+    with pytest.raises(TextError):
+        read_delivery(delivery(short_message=b"hi", sar_msg_ref_num=1, sar_total_segments=2, sar_segment_seqnum=number))
+
+
+def test_a_part_may_end_within_a_character_but_a_whole_text_may_not() -> None:
+    half = "😀".encode("utf-16-be")[:2]
+    sar = {"sar_msg_ref_num": 1, "sar_total_segments": 2, "sar_segment_seqnum": 1}
+    assert isinstance(read_delivery(delivery(short_message=half, data_coding=UCS2, **sar)), InboundSms)
+    with pytest.raises(TextError):
+        read_delivery(delivery(short_message=half, data_coding=UCS2))
+
+
+@pytest.mark.parametrize("sar", [{}, {"sar_msg_ref_num": 1, "sar_total_segments": 2, "sar_segment_seqnum": 1}])
+def test_what_is_no_text_is_refused_whole_or_in_part(sar: dict[str, int]) -> None:
+    for body, coding in ((b"\xff\xff", 0x00), (b"binary", 0x04), (b"", 0x00)):
+        with pytest.raises(TextError):
+            read_delivery(delivery(short_message=body, data_coding=coding, **sar))
 
 
 def test_the_other_spellings_of_an_id_are_offered_after_its_own() -> None:

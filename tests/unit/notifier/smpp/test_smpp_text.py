@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.chassis.sms_coding import TO_GSM
 from services.notifier.smpp import text as sms
+from services.notifier.smpp.text import ReferenceKind
 
-GSM_CHARS = sorted(sms._TO_GSM)
+GSM_CHARS = sorted(TO_GSM)
 
 
 def read_back(split: sms.Split) -> str:
@@ -104,13 +106,22 @@ def test_no_bytes_raise_anything_but_a_text_error(body: bytes, coding: int, esm_
         pass
 
 
-def test_both_lengths_of_concatenation_reference_are_read() -> None:
-    assert sms.strip_header(b"\x05\x00\x03\x2a\x02\x01hi", sms.ESM_UDHI) == (b"hi", sms.Concatenation(0x2A, 2, 1))
-    assert sms.strip_header(b"\x06\x08\x04\x01\x2a\x02\x02hi", sms.ESM_UDHI) == (b"hi", sms.Concatenation(0x12A, 2, 2))
+def test_both_lengths_of_concatenation_reference_are_read_and_told_apart() -> None:
+    short = sms.Concatenation(ReferenceKind.UDH_8_BIT, 0x2A, 2, 1)
+    long = sms.Concatenation(ReferenceKind.UDH_16_BIT, 0x12A, 2, 2)
+    assert sms.strip_header(b"\x05\x00\x03\x2a\x02\x01hi", sms.ESM_UDHI) == (b"hi", short)
+    assert sms.strip_header(b"\x06\x08\x04\x01\x2a\x02\x02hi", sms.ESM_UDHI) == (b"hi", long)
 
 
-def test_an_impossible_part_number_makes_no_concatenation() -> None:
-    assert sms.strip_header(b"\x05\x00\x03\x2a\x02\x03hi", sms.ESM_UDHI) == (b"hi", None)
+def test_a_total_of_one_is_a_plain_message() -> None:
+    assert sms.strip_header(b"\x05\x00\x03\x2a\x01\x01hi", sms.ESM_UDHI) == (b"hi", None)
+
+
+@pytest.mark.parametrize("number", [0, 3, 255])
+def test_a_part_that_its_message_does_not_have_is_no_text(number: int) -> None:
+    """Half a command must not pass for a whole one."""
+    with pytest.raises(sms.TextError):
+        sms.strip_header(b"\x05\x00\x03\x2a\x02" + bytes([number]) + b"hi", sms.ESM_UDHI)
 
 
 def test_a_pair_that_the_sender_tore_is_joined_again() -> None:

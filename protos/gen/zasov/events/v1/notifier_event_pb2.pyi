@@ -41,7 +41,9 @@ Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 @_typing.final
 class NotifierEvent(_message.Message):
-    """A record of the topic zasov.notifier.events.v1. Key: the notification id. Never the text or the destination."""
+    """A record of the topic zasov.notifier.events.v1. Key: the notification id, or the id of a subscriber's text. Never a text, and
+    never the number of a subscriber.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -51,6 +53,8 @@ class NotifierEvent(_message.Message):
     MESSAGE_FAILED_FIELD_NUMBER: _builtins.int
     MESSAGE_AMBIGUOUS_FIELD_NUMBER: _builtins.int
     MESSAGE_ACCEPTED_FIELD_NUMBER: _builtins.int
+    SMS_RECEIVED_FIELD_NUMBER: _builtins.int
+    SMS_LIMIT_TRIPPED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -67,6 +71,10 @@ class NotifierEvent(_message.Message):
     def message_accepted(self) -> Global___MessageAccepted:
         """Internal: never published."""
 
+    @_builtins.property
+    def sms_received(self) -> Global___SmsReceived: ...
+    @_builtins.property
+    def sms_limit_tripped(self) -> Global___SmsLimitTripped: ...
     def __init__(
         self,
         *,
@@ -76,12 +84,14 @@ class NotifierEvent(_message.Message):
         message_failed: Global___MessageFailed | None = ...,
         message_ambiguous: Global___MessageAmbiguous | None = ...,
         message_accepted: Global___MessageAccepted | None = ...,
+        sms_received: Global___SmsReceived | None = ...,
+        sms_limit_tripped: Global___SmsLimitTripped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous", "message_accepted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous", "message_accepted", "sms_received", "sms_limit_tripped"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -297,3 +307,51 @@ class MessageAmbiguous(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageAmbiguous: _TypeAlias = MessageAmbiguous  # noqa: Y015
+
+@_typing.final
+class SmsReceived(_message.Message):
+    """A subscriber's text is here, whole and stored; auth may claim it for a while (InboundService). The only one of its stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    destination: _builtins.str
+    """The short number that it was sent to."""
+    parts: _builtins.int
+    """SMS parts."""
+    def __init__(
+        self,
+        *,
+        destination: _builtins.str = ...,
+        parts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmsReceived: _TypeAlias = SmsReceived  # noqa: Y015
+
+@_typing.final
+class SmsLimitTripped(_message.Message):
+    """Somebody sends more texts than the limit per sender allows: they are dropped. At most once a day for each sender."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    destination: _builtins.str
+    """The short number that they were sent to."""
+    def __init__(
+        self,
+        *,
+        destination: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmsLimitTripped: _TypeAlias = SmsLimitTripped  # noqa: Y015
