@@ -37,6 +37,7 @@ NOT_REBUILT = {
     "account_key": "the accounts' keys: no event may hold what erases it; without them all accounts are lost",
     "flow": "registrations and recoveries under way, 15 minutes: whoever is in one begins anew",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
+    "used_captcha": "captchas that were used, an hour: one that has not expired could be used once more",
     "consumer_mark": "unused by auth",
 }
 
