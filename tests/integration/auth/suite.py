@@ -90,6 +90,7 @@ class Auth:
     """One replica, and the calls that tests make of it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.signing_in = sign_in_service_pb2_grpc.SignInServiceStub(channel)
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)

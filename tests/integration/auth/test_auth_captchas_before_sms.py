@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import services.auth.roles
+from devstack import wiring
+from devstack.subscriber import BackEnd
 from services.auth.captcha import LONGEST_LIFE
 from services.auth.captcha_pictures import Challenge
 from services.auth.codes import Codes
@@ -21,10 +23,12 @@ from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.suite import (
     CAPTCHA_TEXT,
     NEW_PASSWORD,
+    PASSWORD,
     PHONE,
     PICTURES,
     UNKNOWN_PHONE,
     Suite,
+    client,
     refusal,
     refusal_of,
 )
@@ -214,6 +218,20 @@ async def test_where_there_is_no_captcha_nobody_is_asked_and_none_is_made(suite:
     await suite.auth.flow("Recovery").start()
     await suite.auth.flow("Recovery").start(captcha_proof="left over")
     assert await reason(suite.auth.picture()) == "CAPTCHA_NOT_OFFERED"
+
+
+async def test_the_local_stacks_back_end_solves_a_captcha_before_each_call_that_needs_one(start: StartSuite) -> None:
+    suite = await start(auth={**PICTURES, "captcha_fixed_text": wiring.CAPTCHA_TEXT})
+    back_end, context = BackEnd(suite.auth.channel), client()
+    sent = await back_end.start_registration(PHONE, context)
+    grant = await back_end.confirm_registration(sent.grant, await suite.code_of(sent.grant), context)
+    await back_end.choose_registration_password(grant, PASSWORD, context)
+    sent = await back_end.start_recovery(PHONE, context)
+    await back_end.send_recovery_code_again(sent.grant, context)
+    solved = await back_end.solved(context)
+    await back_end.start_recovery(PHONE, solved)
+    assert not context.captcha_proof
+    assert (solved.ip, solved.device_id) == (context.ip, context.device_id)
 
 
 @pytest.fixture
