@@ -15,7 +15,7 @@ from services.auth.hashing import HashingLine
 from services.chassis import metrics
 from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite
-from tests.integration.auth.suite import OTHER_PHONE, PASSWORD, PHONE, PICTURES, Suite, client, refusal_of
+from tests.integration.auth.suite import CAPTCHA_TEXT, OTHER_PHONE, PASSWORD, PHONE, PICTURES, Suite, client, refusal_of
 
 WRONG = "Wrong-1-password"
 # Somebody's, with another language than the default; nobody's.
@@ -181,10 +181,10 @@ async def _recover_too_soon(suite: Suite, phone: str) -> Call:
     return flow_call(suite, "Recovery", "StartRecovery", phone=phone)
 
 
-def _captcha(answer: str | None) -> Ask:
+def _captcha(method: str, answer: str | None) -> Ask:
     async def ask(suite: Suite, phone: str) -> Call:
         proof = "" if answer is None else await suite.auth.solved(answer)
-        return flow_call(suite, "Recovery", "StartRecovery", proof, phone=phone)
+        return flow_call(suite, "Recovery", method, proof, phone=phone)
 
     return ask
 
@@ -192,6 +192,35 @@ def _captcha(answer: str | None) -> Ask:
 async def _another_code_without_captcha(suite: Suite, phone: str) -> Call:
     sent = await suite.auth.flow("Recovery").start(phone, captcha_proof=await suite.auth.solved())
     return flow_call(suite, "Recovery", "SendRecoveryCodeAgain", grant=sent.grant)
+
+
+async def _request_temporary(suite: Suite, phone: str) -> Call:
+    request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client())
+    return lambda: suite.auth.recovery.RequestTemporaryPassword(request, timeout=20)
+
+
+async def _request_temporary_too_soon(suite: Suite, phone: str) -> Call:
+    await suite.auth.request_temporary(phone)
+    return await _request_temporary(suite, phone)
+
+
+async def _use_temporary(suite: Suite, phone: str) -> Call:
+    request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+        phone=phone, temporary_password="22222222", client=client()
+    )
+    return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+
+
+async def _use_temporary_asked_for(suite: Suite, phone: str) -> Call:
+    await suite.auth.request_temporary(phone)
+    return await _use_temporary(suite, phone)
+
+
+async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
+    wrong = await _use_temporary_asked_for(suite, phone)
+    for _ in range(3):
+        await seen(wrong)
+    return wrong
 
 
 # A new answer joins with a line.
@@ -208,10 +237,17 @@ ASKED: dict[str, Ask] = {
     "recovery, third wrong code": _confirm("Recovery", after=2),
     "recovery, fourth wrong code": _confirm("Recovery", after=3),
     "recovery, password without a right code": _choose_without_right,
-    "recovery, no captcha": _captcha(None),
-    "recovery, wrong captcha": _captcha("wrong"),
-    "recovery, solved captcha": _captcha(PICTURES["captcha_fixed_text"]),
+    "recovery, no captcha": _captcha("StartRecovery", None),
+    "recovery, wrong captcha": _captcha("StartRecovery", "wrong"),
+    "recovery, solved captcha": _captcha("StartRecovery", CAPTCHA_TEXT),
+    "one-time password, no captcha": _captcha("RequestTemporaryPassword", None),
+    "one-time password, solved captcha": _captcha("RequestTemporaryPassword", CAPTCHA_TEXT),
     "recovery, another code, no captcha": _another_code_without_captcha,
+    "one-time password": _request_temporary,
+    "one-time password, too soon": _request_temporary_too_soon,
+    "one-time password, never asked for": _use_temporary,
+    "one-time password, wrong": _use_temporary_asked_for,
+    "one-time password, fourth wrong": _use_temporary_for_the_fourth_time,
 }
 
 
