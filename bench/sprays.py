@@ -24,6 +24,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 from zasov.auth.v1.common_pb2 import ClientContext
+from zasov.auth.v1.registration_service_pb2 import StartRegistrationRequest
 from zasov.events.v1.lockout_event_pb2 import LimitDimension, LockoutEvent
 
 from devstack.handsets import Handsets
@@ -41,7 +42,6 @@ CALLERS = 16
 # What the stream may take from the failure that trips a limit to the penalty: a lag at which its beat's alert goes off
 # (docs/operations.md). On a machine that isn't overloaded it is a tenth of a second.
 LAG_S = 10.0
-PROOF = "a solved captcha"
 PASSWORD = "Winter-in-Tver-26"
 OWNER = "+79261234567"
 
@@ -50,7 +50,9 @@ console = Console()
 
 @dataclass(frozen=True)
 class Spray:
-    """dimension: the limit that must stop it. counts: the events that say that one got through, of that service."""
+    """dimension: the limit that must stop it; "": the captcha, which nobody here solves, so that not one gets through. counts:
+    the events that say that one did, of that service.
+    """
 
     name: str
     dimension: str
@@ -80,7 +82,7 @@ SPRAYS = {
     "one-subnet": Spray("one /24", "FAILURES_BY_SUBNET", lambda index: f"198.51.100.{index % 254 + 1}", _anywhere),
     "botnet": Spray("5,000 addresses", "FAILURES_BY_SYSTEM", _everywhere, _anywhere, burst_and_interval=(300, 1.0)),
     "one-range": Spray("5,000 addresses, one range", "FAILURES_BY_RANGE", _everywhere, lambda index: f"+7916123{index:04d}"),
-    "codes": Spray("5,000 addresses, codes", "CODES_BY_SYSTEM", _everywhere, _anywhere, codes=True),
+    "codes": Spray("5,000 addresses, codes", "", _everywhere, _anywhere, codes=True),
 }
 
 
@@ -105,12 +107,12 @@ def main() -> None:
 def _on_a_stack(spray: Spray, numbers: int) -> dict[str, Any]:
     console.print(f"· {spray.name}: starting a stack", style="dim")
     overrides = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
-    overrides["auth"]["ZASOV_AUTH_CAPTCHA_FIXED_PROOF"] = PROOF
-    limit = _limit(spray)
-    overrides["lockout"] |= {
-        f"ZASOV_LOCKOUT_{spray.dimension}_BURST": str(limit.burst),
-        f"ZASOV_LOCKOUT_{spray.dimension}_INTERVAL_S": str(limit.interval_s),
-    }
+    if spray.dimension:
+        limit = _limit(spray)
+        overrides["lockout"] |= {
+            f"ZASOV_LOCKOUT_{spray.dimension}_BURST": str(limit.burst),
+            f"ZASOV_LOCKOUT_{spray.dimension}_INTERVAL_S": str(limit.interval_s),
+        }
     with (
         tempfile.TemporaryDirectory(prefix="zasov-sprays-") as folder,
         Stack(Path(folder), settings_overrides=overrides) as stack,
@@ -127,11 +129,11 @@ async def _measure(spray: Spray, numbers: int, addresses: dict[str, Any]) -> dic
         before = await _times(addresses["databases"][service], event)
         answers, elapsed = await _offer(spray, numbers, back_end)
         passed = [at for at in await _times(addresses["databases"][service], event) if at not in set(before)]
-        trip = await _trip(addresses["databases"]["lockout"], spray)
+        trip = await _trip(addresses["databases"]["lockout"], spray) if spray.dimension else None
         standing = await _owner_signs_in(owner)
     return {
         "spray": spray.name + (" *" if spray.burst_and_interval else ""),
-        "limit": spray.dimension,
+        "limit": spray.dimension or "CAPTCHA",
         "offered": numbers,
         "seconds": round(elapsed, 1),
         "got_through": len(passed),
@@ -153,7 +155,8 @@ async def _offer(spray: Spray, numbers: int, back_end: BackEnd) -> tuple[dict[st
             asked, client = time.perf_counter(), ClientContext(ip=spray.address(index))
             try:
                 if spray.codes:
-                    await back_end.start_registration(spray.number(index), client)
+                    request = StartRegistrationRequest(phone=spray.number(index), client=client)
+                    await back_end.call(back_end.registration.StartRegistration, request)
                 else:
                     await back_end.sign_in(spray.number(index), "Wrong-1-password", client)
                 reason = "OK"
@@ -170,9 +173,10 @@ async def _offer(spray: Spray, numbers: int, back_end: BackEnd) -> tuple[dict[st
 
 def _judged(spray: Spray, passed: list[datetime], trip: tuple[datetime, datetime] | None) -> dict[str, Any]:
     """By the limit's own arithmetic until it trips; then by the stream's lag."""
-    limit = _limit(spray)
     if trip is None:
-        return {"by_the_limit": len(passed), "by_the_lag": 0, "lag_ms": 0, "bound": 0, "bounded": False}
+        bounded = not spray.dimension and not passed
+        return {"by_the_limit": len(passed), "by_the_lag": 0, "lag_ms": 0, "bound": 0, "bounded": bounded}
+    limit = _limit(spray)
     too_many, imposed = trip
     by_limit = [at for at in passed if at <= too_many]
     seconds = (too_many - min(passed)).total_seconds()
@@ -199,7 +203,7 @@ async def _owner_signs_in(owner: Subscriber) -> str:
         return "signs in"
     if error.reason != "CAPTCHA_REQUIRED":
         return error.reason
-    owner.client.captcha_proof = PROOF
+    owner.client = await owner.back_end.solved(owner.client)
     error = await owner.refused(PASSWORD)
     return "solves a captcha and signs in" if error is None else error.reason
 

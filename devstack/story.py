@@ -76,7 +76,7 @@ class Story:
         person, back_end = self._person, self._person.back_end
 
         async def ask(step: Step) -> str:
-            self._sent = await back_end.start_registration(person.phone, person.client)
+            self._sent = await back_end.start_registration(person.phone, self._solved)
             return f"a {self._sent.digits}-digit code is on its way, request № {self._sent.tag}"
 
         async def enter(step: Step) -> str:
@@ -88,6 +88,7 @@ class Story:
             await back_end.choose_registration_password(self._grant, FIRST_PASSWORD, person.client)
             return "registered and signed in"
 
+        await self._step("looks at a picture", self._solves_captcha)
         await self._step("registers", ask, "OtpIssued", "MessageSubmitted")
         await self._step("enters the code from the SMS", enter, "OtpVerified")
         await self._step("chooses a password", choose, "AccountRegistered", "SessionStarted")
@@ -111,10 +112,11 @@ class Story:
     async def _recovers(self) -> float:
         """Returns the milliseconds from asking to the SMS on the handset."""
         person, back_end = self._person, self._person.back_end
+        await self._step("looks at another picture", self._solves_captcha)
         arrived = asyncio.create_task(self._code_with_time())
 
         async def ask(step: Step) -> str:
-            self._sent = await back_end.start_recovery(person.phone, person.client)
+            self._sent = await back_end.start_recovery(person.phone, self._solved)
             return f"a {self._sent.digits}-digit code is on its way, request № {self._sent.tag}"
 
         async def arrive(step: Step) -> str:
@@ -136,11 +138,15 @@ class Story:
         await self._step("chooses a new password", choose, "PasswordReset", "SessionEnded", "AccountUnblocked")
         return round((arrived.result()[2] - asked_at) * 1000, 1)
 
+    async def _solves_captcha(self, step: Step) -> str:
+        self._solved = await self._person.back_end.solved(self._person.client)
+        return "the captcha is solved"
+
     async def _gets_in_with_a_one_time_password(self) -> None:
         person, back_end = self._person, self._person.back_end
 
         async def ask(step: Step) -> str:
-            tag = await back_end.request_temporary_password(person.phone, person.client)
+            tag = await back_end.request_temporary_password(person.phone, self._solved)
             return f"one is on its way, request № {tag}; nothing has changed yet"
 
         async def use(step: Step) -> str:
@@ -152,6 +158,7 @@ class Story:
             await back_end.choose_permanent_password(self._grant, THIRD_PASSWORD, person.client)
             return "signed in"
 
+        await self._step("looks at a third picture", self._solves_captcha)
         await self._step("asks for a one-time password", ask, "OtpIssued", "MessageSubmitted")
         await self._step("signs in with it", use, "OtpVerified", "TemporaryPasswordUsed", "SessionEnded")
         await self._step("chooses a permanent password", choose, "PasswordReset", "SessionStarted")

@@ -9,6 +9,8 @@ import grpc
 from zasov.auth.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    captcha_service_pb2,
+    captcha_service_pb2_grpc,
     recovery_service_pb2,
     recovery_service_pb2_grpc,
     registration_service_pb2,
@@ -21,6 +23,7 @@ from zasov.auth.v1 import (
 from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
 
 from devstack.handsets import HandsetMessage, Handsets
+from devstack.wiring import CAPTCHA_TEXT
 from services.chassis.errors import ServiceError, from_rpc_error
 
 _TIMEOUT_S = 15.0
@@ -29,10 +32,14 @@ _CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
 
 
 class BackEnd:
-    """Auth's stubs. Failures come as ServiceError, with their reason and details."""
+    """Auth's stubs. Failures come as ServiceError, with their reason and details.
+
+    Before what sends an SMS a captcha is solved, unless the client brings a proof.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float = _TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
+        self.captcha = captcha_service_pb2_grpc.CaptchaServiceStub(channel)
         self.sign_in_service = sign_in_service_pb2_grpc.SignInServiceStub(channel)
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
@@ -45,12 +52,21 @@ class BackEnd:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
 
+    async def solved(self, client: ClientContext) -> ClientContext:
+        """The client with the proof of a captcha, good for one call."""
+        if client.captcha_proof:
+            return client
+        picture = await self.call(self.captcha.CreateCaptcha, captcha_service_pb2.CreateCaptchaRequest(client=client))
+        solved = ClientContext(captcha_proof=f"{picture.captcha_id}:{CAPTCHA_TEXT}")  # type: ignore[attr-defined]
+        solved.MergeFrom(client)
+        return solved
+
     async def sign_in(self, phone: str, password: str, client: ClientContext, timeout_s: float | None = None) -> Session:
         request = sign_in_service_pb2.SignInRequest(phone=phone, password=password, client=client)
         return (await self.call(self.sign_in_service.SignIn, request, timeout_s)).session  # type: ignore[attr-defined]
 
     async def start_registration(self, phone: str, client: ClientContext) -> CodeSent:
-        request = registration_service_pb2.StartRegistrationRequest(phone=phone, client=client)
+        request = registration_service_pb2.StartRegistrationRequest(phone=phone, client=await self.solved(client))
         return (await self.call(self.registration.StartRegistration, request)).code  # type: ignore[attr-defined]
 
     async def confirm_registration(self, grant: str, code: str, client: ClientContext) -> str:
@@ -62,11 +78,11 @@ class BackEnd:
         return (await self.call(self.registration.ChooseRegistrationPassword, request)).session  # type: ignore[attr-defined]
 
     async def start_recovery(self, phone: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=client)
+        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=await self.solved(client))
         return (await self.call(self.recovery.StartRecovery, request)).code  # type: ignore[attr-defined]
 
     async def send_recovery_code_again(self, grant: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, client=client)
+        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, client=await self.solved(client))
         return (await self.call(self.recovery.SendRecoveryCodeAgain, request)).code  # type: ignore[attr-defined]
 
     async def confirm_recovery(self, grant: str, code: str, client: ClientContext) -> str:
@@ -79,7 +95,7 @@ class BackEnd:
 
     async def request_temporary_password(self, phone: str, client: ClientContext) -> str:
         """The tag that its message names."""
-        request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client)
+        request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=await self.solved(client))
         return str((await self.call(self.recovery.RequestTemporaryPassword, request)).tag)  # type: ignore[attr-defined]
 
     async def sign_in_with_temporary_password(self, phone: str, password: str, client: ClientContext) -> str:

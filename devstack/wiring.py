@@ -20,6 +20,9 @@ SERVICES = ("auth", "otp", "lockout", "notifier")
 SMSC_SYSTEM_ID = "zasov"
 SMSC_PASSWORD = "devstack"  # of a simulator on loopback; SMPP allows eight characters
 
+# All pictures of a local stack show it, so that a program can answer them.
+CAPTCHA_TEXT = "HAPPY"
+
 # Few partitions, so that a stack starts quickly; more than one, so that order and ownership are really tested.
 PARTITIONS = 4
 # The broker refuses records of a producer whose clock is an hour fast, and retention would go by that clock (rule 5).
@@ -111,8 +114,10 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
-    hashes = (role.service, role.role) == ("auth", "server")
-    hashing = {"PYTHONPATH": str(build)} if hashes and (build := avx2_build()) else {}
+    auth_server = (role.service, role.role) == ("auth", "server")
+    if auth_server:
+        settings |= {"CAPTCHA_PROVIDER": "picture", "CAPTCHA_FIXED_TEXT": CAPTCHA_TEXT}
+    hashing = {"PYTHONPATH": str(build)} if auth_server and (build := avx2_build()) else {}
     own = hashing | {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
     return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))
 

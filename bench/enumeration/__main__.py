@@ -92,6 +92,7 @@ async def _compare(everybody: Subscribers, pair: Pair, known: Numbers, unknown: 
     times: tuple[list[float], list[float]] = ([], [])
     for index in range(count + _WARM_UP):
         for arm in random.sample((0, 1), 2):
+            await pair.prepare(everybody)
             gc.disable()
             started = time.perf_counter()
             await pair.ask(everybody, (known, unknown)[arm], index)

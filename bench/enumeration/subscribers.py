@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -30,13 +30,14 @@ _SIDE_BY_SIDE = 4
 
 @dataclass
 class Subscribers:
-    """back_end: auth. The databases serve for what an SMS and the stream do otherwise."""
+    """back_end: auth. The databases serve for what an SMS and the stream do otherwise. client: who asks the next question."""
 
     back_end: BackEnd
     auth_sql: asyncpg.Connection
     otp_sql: asyncpg.Connection
     delivery: DeliveryServiceStub
     lockout: LockoutStore
+    client: ClientContext = field(default_factory=lambda: CLIENT)
 
     _serial = itertools.count(1)
 

@@ -87,7 +87,7 @@ class Lockout(Protocol):
     async def give_back(self, guarded: Guarded, attempt_id: UUID) -> None: ...
     async def settle_right(self, guarded: Guarded, attempt_id: UUID, earlier: Sequence[UUID]) -> bool: ...
     async def raise_epoch(self, guarded: Guarded, epoch: int) -> None: ...
-    async def check_origin(self, origin: Origin, captcha_settled: bool) -> int: ...
+    async def check_origin(self, origin: Origin) -> int: ...
 
 
 class LockoutClient:
@@ -135,13 +135,14 @@ class LockoutClient:
         request = pb.RaiseEpochRequest(subject=guarded.to_proto(), epoch=epoch)
         await call(self._stub.RaiseEpoch, request, at_most_s=self._timeout_s, beyond_deadline=True)
 
-    async def check_origin(self, origin: Origin, captcha_settled: bool) -> int:
-        """Digits that a code must have at least; 0: any. Raises OriginLimited, CaptchaRequired."""
+    async def check_origin(self, origin: Origin) -> int:
+        """Digits that a code must have at least; 0: any. Raises OriginLimited.
+
+        What asks for a captcha asks for none here: before a code each has solved one, or there is none to solve.
+        """
         answer = await call(self._stub.CheckOrigin, pb.CheckOriginRequest(origin=_keys(origin)), at_most_s=self._timeout_s)
         if answer.HasField("limited"):
             raise OriginLimited(answer.limited)
-        if answer.HasField("captcha_required") and not captcha_settled:
-            raise CaptchaRequired
         return int(answer.least_digits)
 
     async def _give_back_if_reachable(self, guarded: Guarded, attempt_id: UUID) -> None:

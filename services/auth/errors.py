@@ -11,6 +11,8 @@ CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 SIGN_IN_BLOCKED = "SIGN_IN_BLOCKED"
 ORIGIN_LIMITED = "ORIGIN_LIMITED"
 CAPTCHA_REQUIRED = "CAPTCHA_REQUIRED"
+CAPTCHA_REJECTED = "CAPTCHA_REJECTED"
+CAPTCHA_NOT_OFFERED = "CAPTCHA_NOT_OFFERED"
 SESSION_INVALID = "SESSION_INVALID"
 PASSWORD_POLICY = "PASSWORD_POLICY"  # noqa: S105
 GRANT_INVALID = "GRANT_INVALID"
@@ -57,6 +59,19 @@ def origin_limited(retry_after: timedelta) -> ServiceError:
 def captcha_required() -> ServiceError:
     """The same whoever it is for."""
     return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CAPTCHA_REQUIRED, "Solve a captcha and try again with its proof.")
+
+
+def captcha_rejected() -> ServiceError:
+    """The same whatever is wrong with it, and whoever it is for."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        CAPTCHA_REJECTED,
+        "The captcha's proof is wrong, used or expired; solve another one.",
+    )
+
+
+def captcha_not_offered() -> ServiceError:
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, CAPTCHA_NOT_OFFERED, "There are no pictures here.")
 
 
 def session_invalid() -> ServiceError:

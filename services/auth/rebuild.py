@@ -38,6 +38,7 @@ NOT_REBUILT = {
     "flow": "registrations and recoveries under way, 15 minutes: whoever is in one begins anew",
     "sms_help": "when an SMS that was no command was last answered: at most one answer more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
+    "used_captcha": "captchas that were used, an hour: one that has not expired could be used once more",
     "consumer_mark": "unused by auth",
 }
 

@@ -18,7 +18,7 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import CaptchaRequired, Lockout, OriginLimited
+from services.auth.admission import Lockout, OriginLimited
 from services.auth.captcha import Captcha
 from services.auth.clients import Client
 from services.auth.codes import Codes
@@ -76,12 +76,13 @@ class Recovery:
     captcha: Captcha
 
     async def start(self, phone: Phone, client: Client) -> CodeSent:
-        """Has a code sent, or seems to. Raises ServiceError ORIGIN_LIMITED, CAPTCHA_REQUIRED, COOL_DOWN,
+        """Has a code sent, or seems to. Raises ServiceError CAPTCHA_REQUIRED, CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
+        await self.require_captcha(client)
         account_id, time = await self.accounts.resolve(phone)
         origin = client.origin(self.pseudonyms, time.now(), phone)
-        least_digits = await self.check_origin(origin, client)
+        least_digits = await self.check_origin(origin)
         subject_id = account_id or self.lookup.guard_of(phone)
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, phone, client.language, origin, least_digits)
         flow, issued = await self.issue(asked)
@@ -117,9 +118,10 @@ class Recovery:
     async def send_again(self, grant: str, client: Client) -> CodeSent:
         """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
+        await self.require_captcha(client)
         _, time = await self.accounts.resolve(flow.phone)
         origin = client.origin(self.pseudonyms, time.now(), flow.phone)
-        least_digits = await self.check_origin(origin, client)
+        least_digits = await self.check_origin(origin)
         send_to = (flow.phone, flow.language) if flow.account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
         issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin, least_digits)
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
@@ -202,14 +204,17 @@ class Recovery:
             await tell_new_version(self.lockout, account_id, account.credential_version + 1)
             return account_id, session, token
 
-    async def check_origin(self, origin: Origin, client: Client) -> int:
+    async def require_captcha(self, client: Client) -> None:
+        """M9: before each SMS, and before anything that depends on the number."""
+        if not await self.captcha.settles(client.captcha_proof):
+            raise errors.captcha_required()
+
+    async def check_origin(self, origin: Origin) -> int:
         """Digits that a code must have at least; 0: any."""
         try:
-            return await self.lockout.check_origin(origin, await self.captcha.settles(client.captcha_proof))
+            return await self.lockout.check_origin(origin)
         except OriginLimited as limited:
             raise limited.error from None
-        except CaptchaRequired:
-            raise errors.captcha_required() from None
 
     def _language(self, loaded: Loaded | None, asked: Asked) -> str:
         """The account's, or the caller's, or the operator's. Nobody's is opened too, for the time that it takes."""

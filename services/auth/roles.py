@@ -1,6 +1,7 @@
 """Composition roots: each role's parts, put together."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -11,6 +12,7 @@ from aiokafka import ConsumerRecord
 from argon2 import PasswordHasher
 from google.protobuf.message import DecodeError
 from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
+from zasov.auth.v1.captcha_service_pb2_grpc import add_CaptchaServiceServicer_to_server
 from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_to_server
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
@@ -28,7 +30,9 @@ from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
-from services.auth.captcha import captcha_of
+from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
+from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
+from services.auth.captcha_tokens import TokenCaptcha, read_public_key
 from services.auth.codes import Codes
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
@@ -38,6 +42,7 @@ from services.auth.notices import Notices
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
     AccountServicer,
+    CaptchaServicer,
     DeliveryServicer,
     RecoveryServicer,
     RegistrationServicer,
@@ -63,7 +68,7 @@ from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
 
 SERVICE_NAMES = tuple(
-    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery")
+    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha")
 )
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 _HOUSEKEEPING_S = 300.0
@@ -85,10 +90,11 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
         guesses = Guesses(accounts, lockout, line, shielded, trace)
-        captcha = captcha_of(settings.captcha_fixed_proof)
-        flows = Flows(
-            database, Seal(read_key(settings.keys_dir / "auth-flows.key")), timedelta(seconds=settings.flow_lifetime_s)
-        )
+        flows_seal = Seal(read_key(settings.keys_dir / "auth-flows.key"))
+        flows = Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s))
+        drawing, used_captchas = DrawingLine(settings.captcha_places), UsedCaptchas(database)
+        stack.callback(drawing.close)
+        captcha = _captcha(settings, used_captchas, flows_seal, drawing)
         sign_in = SignIn(accounts, guesses, lockout, line, lookup, pseudonyms, timedelta(days=settings.session_days), captcha)
         recovery = Recovery(
             purpose=OTP_PURPOSE_RECOVERY,
@@ -115,8 +121,9 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
             add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
+            add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
 
-        life.keep_running(_tidy_for_ever(flows), "housekeeping")
+        life.keep_running(_tidy_for_ever(flows.remove_expired, used_captchas.remove_expired), "housekeeping")
         async with serving(settings, life, [add], SERVICE_NAMES):
             await life.stopping()
 
@@ -172,14 +179,27 @@ def _notices(settings: AuthSettings, database: Database, accounts: Accounts) -> 
     )
 
 
+def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: DrawingLine) -> Captcha:
+    match settings.captcha_provider:
+        case "picture":
+            lifetime = timedelta(seconds=settings.captcha_lifetime_s)
+            return PictureCaptcha(seal, used, line, lifetime, settings.captcha_fixed_text)
+        case "token":
+            key = read_public_key(settings.keys_dir / "captcha-token.pem")
+            return TokenCaptcha(key, settings.captcha_token_audience, used)
+        case "none":
+            return NoCaptcha()
+
+
 def _hasher(settings: AuthSettings) -> PasswordHasher:
     return PasswordHasher(settings.argon2_iterations, settings.argon2_memory_kib, parallelism=1)
 
 
-async def _tidy_for_ever(flows: Flows) -> None:
+async def _tidy_for_ever(*removals: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_S)
         try:
-            await flows.remove_expired()
+            for remove_expired in removals:
+                await remove_expired()
         except AWAY as error:
             logger().warning("housekeeping put off", error=error_name(error))

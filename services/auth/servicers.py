@@ -6,6 +6,8 @@ from uuid import UUID
 from zasov.auth.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    captcha_service_pb2,
+    captcha_service_pb2_grpc,
     common_pb2,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
@@ -19,6 +21,7 @@ from zasov.auth.v1 import (
     token_service_pb2_grpc,
 )
 
+from services.auth.captcha import Captcha
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
 from services.auth.identifiers import parse_phone, require_own_mobile
@@ -100,6 +103,19 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             active=True, account_id=str(live.account_id), session_id=str(live.session_id)
         )
         response.expires_at.FromDatetime(live.expires_at)
+        return response
+
+
+class CaptchaServicer(captcha_service_pb2_grpc.CaptchaServiceServicer):
+    def __init__(self, captcha: Captcha) -> None:
+        self._captcha = captcha
+
+    async def CreateCaptcha(
+        self, request: captcha_service_pb2.CreateCaptchaRequest, context: Context
+    ) -> captcha_service_pb2.CreateCaptchaResponse:
+        picture = await self._captcha.create(check_client(request.client).address.subnet)
+        response = captcha_service_pb2.CreateCaptchaResponse(picture=picture.png, captcha_id=picture.captcha_id)
+        response.expires_at.FromDatetime(picture.expires_at)
         return response
 
 

@@ -1,8 +1,9 @@
 """Settings of the auth service."""
 
 import os
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import ChassisSettings
@@ -29,10 +30,23 @@ class AuthSettings(ChassisSettings):
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
-    captcha_fixed_proof: str = Field(
-        default="", description="Local stacks only: this text passes for a solved captcha. Empty: nobody is asked for one."
+    captcha_provider: Literal["none", "picture", "token"] = Field(
+        default="none",
+        description="Captcha before an SMS: none (nobody is asked), picture (CaptchaService), token (an outside service's).",
+    )
+    captcha_lifetime_s: float = Field(default=300.0, ge=10, le=3600, description="How long a picture may be answered.")
+    captcha_places: int = Field(default=64, ge=1, description="Pictures that may be waiting to be drawn; more are refused.")
+    captcha_token_audience: str = Field(default="zasov", min_length=1, description="What `aud` of an outside token must name.")
+    captcha_fixed_text: str = Field(
+        default="", description="Local stacks only (needs `reflection`): what every picture shows. Empty: chance."
     )
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")
     protocol_trace: str = Field(
         default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
     )
+
+    @model_validator(mode="after")
+    def _pictures_show_chance_in_production(self) -> Self:
+        if self.captcha_fixed_text and not self.reflection:
+            raise ValueError("captcha_fixed_text is for local stacks, which have reflection on")
+        return self

@@ -53,12 +53,13 @@ class TemporaryPasswords:
     recovery: Recovery
 
     async def request(self, phone: Phone, client: Client) -> IssueResponse:
-        """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError ORIGIN_LIMITED,
-        CAPTCHA_REQUIRED, COOL_DOWN, CODE_BUDGET_SPENT.
+        """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError CAPTCHA_REQUIRED,
+        CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
         """
+        await self.recovery.require_captcha(client)
         account_id, time = await self.recovery.accounts.resolve(phone)
         origin = client.origin(self.recovery.pseudonyms, time.now(), phone)
-        await self.recovery.check_origin(origin, client)
+        await self.recovery.check_origin(origin)
         return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, phone, client.language, origin)
 
     async def command(self, phone: Phone, account_id: UUID, origin: Origin, proposed: str = "") -> IssueResponse:

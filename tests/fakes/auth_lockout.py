@@ -70,7 +70,7 @@ class FakeLockout:
         if not self.deaf:
             self.epoch = max(self.epoch, epoch)
 
-    async def check_origin(self, origin: Origin, captcha_settled: bool = False) -> int:
+    async def check_origin(self, origin: Origin) -> int:
         self.steps.append("check_origin")
         if self.refuse is not None:
             raise self.refuse

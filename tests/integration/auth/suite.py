@@ -15,6 +15,8 @@ from grpc_status import rpc_status
 from zasov.auth.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    captcha_service_pb2,
+    captcha_service_pb2_grpc,
     delivery_service_pb2_grpc,
     recovery_service_pb2,
     recovery_service_pb2_grpc,
@@ -39,6 +41,9 @@ from tests.integration.waiting import until
 PHONE, OTHER_PHONE, UNKNOWN_PHONE = "+79161234567", "+79161234568", "+79167654321"
 PASSWORD, NEW_PASSWORD = "Vesna-na-Volge-7", "Osen-na-Onege-8"
 IP = "203.0.113.77"
+CAPTCHA_TEXT = "HAPPY-REPTXX"
+# Settings of auth: an installation with pictures, whose characters are known here.
+PICTURES: dict[str, Any] = {"captcha_provider": "picture", "captcha_fixed_text": CAPTCHA_TEXT, "reflection": True}
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,14 @@ class Auth:
     """One replica, and the calls that tests make of it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.signing_in = sign_in_service_pb2_grpc.SignInServiceStub(channel)
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
         self.account = account_service_pb2_grpc.AccountServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.delivery = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
+        self.captchas = captcha_service_pb2_grpc.CaptchaServiceStub(channel)
 
     async def sign_in(self, phone: str = PHONE, password: str = PASSWORD, timeout: float = 20, **context: str) -> Session:
         request = sign_in_service_pb2.SignInRequest(phone=phone, password=password, client=client(**context))
@@ -116,6 +123,13 @@ class Auth:
             session_token=token, old_password=old, new_password=new, client=client()
         )
         await self.account.ChangePassword(request, timeout=20)
+
+    async def picture(self) -> captcha_service_pb2.CreateCaptchaResponse:
+        return await self.captchas.CreateCaptcha(captcha_service_pb2.CreateCaptchaRequest(client=client()), timeout=20)
+
+    async def solved(self, characters: str = CAPTCHA_TEXT) -> str:
+        """The proof of a picture that was answered so."""
+        return f"{(await self.picture()).captcha_id}:{characters}"
 
     async def introspect(self, token: str) -> Any:
         return await self.tokens.Introspect(token_service_pb2.IntrospectRequest(token=token), timeout=10)

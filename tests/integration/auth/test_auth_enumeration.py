@@ -15,7 +15,7 @@ from services.auth.hashing import HashingLine
 from services.chassis import metrics
 from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite
-from tests.integration.auth.suite import OTHER_PHONE, PASSWORD, PHONE, Suite, client, refusal_of
+from tests.integration.auth.suite import CAPTCHA_TEXT, OTHER_PHONE, PASSWORD, PHONE, PICTURES, Suite, client, refusal_of
 
 WRONG = "Wrong-1-password"
 # Somebody's, with another language than the default; nobody's.
@@ -124,12 +124,12 @@ def sign_in_call(suite: Suite, phone: str, password: str = WRONG) -> Call:
     return lambda: suite.auth.signing_in.SignIn(request, timeout=20)
 
 
-def flow_call(suite: Suite, kind: str, method: str, **fields: str) -> Call:
+def flow_call(suite: Suite, kind: str, method: str, captcha_proof: str = "", **fields: str) -> Call:
     stub, pb = {
         "Registration": (suite.auth.registration, registration_service_pb2),
         "Recovery": (suite.auth.recovery, recovery_service_pb2),
     }[kind]
-    request = getattr(pb, f"{method}Request")(client=client(), **fields)
+    request = getattr(pb, f"{method}Request")(client=client(captcha_proof=captcha_proof), **fields)
     return lambda: getattr(stub, method)(request, timeout=20)
 
 
@@ -181,6 +181,19 @@ async def _recover_too_soon(suite: Suite, phone: str) -> Call:
     return flow_call(suite, "Recovery", "StartRecovery", phone=phone)
 
 
+def _captcha(method: str, answer: str | None) -> Ask:
+    async def ask(suite: Suite, phone: str) -> Call:
+        proof = "" if answer is None else await suite.auth.solved(answer)
+        return flow_call(suite, "Recovery", method, proof, phone=phone)
+
+    return ask
+
+
+async def _another_code_without_captcha(suite: Suite, phone: str) -> Call:
+    sent = await suite.auth.flow("Recovery").start(phone, captcha_proof=await suite.auth.solved())
+    return flow_call(suite, "Recovery", "SendRecoveryCodeAgain", grant=sent.grant)
+
+
 async def _request_temporary(suite: Suite, phone: str) -> Call:
     request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client())
     return lambda: suite.auth.recovery.RequestTemporaryPassword(request, timeout=20)
@@ -224,6 +237,12 @@ ASKED: dict[str, Ask] = {
     "recovery, third wrong code": _confirm("Recovery", after=2),
     "recovery, fourth wrong code": _confirm("Recovery", after=3),
     "recovery, password without a right code": _choose_without_right,
+    "recovery, no captcha": _captcha("StartRecovery", None),
+    "recovery, wrong captcha": _captcha("StartRecovery", "wrong"),
+    "recovery, solved captcha": _captcha("StartRecovery", CAPTCHA_TEXT),
+    "one-time password, no captcha": _captcha("RequestTemporaryPassword", None),
+    "one-time password, solved captcha": _captcha("RequestTemporaryPassword", CAPTCHA_TEXT),
+    "recovery, another code, no captcha": _another_code_without_captcha,
     "one-time password": _request_temporary,
     "one-time password, too soon": _request_temporary_too_soon,
     "one-time password, never asked for": _use_temporary,
@@ -235,8 +254,13 @@ ASKED: dict[str, Ask] = {
 @pytest.mark.row("B1")
 @pytest.mark.parametrize("asked", ASKED)
 async def test_an_answer_about_nobody_looks_the_same_and_costs_the_same(work: Work, start: StartSuite, asked: str) -> None:
-    suite = await start(lockout={"admission_wait_s": 0}, otp={"cool_down_s": 300} if "too soon" in asked else {})
-    await suite.register(NUMBERS["known"], language="en")
+    suite = await start(
+        auth=PICTURES if "captcha" in asked else None,
+        lockout={"admission_wait_s": 0},
+        otp={"cool_down_s": 300} if "too soon" in asked else None,
+    )
+    proof = {"captcha_proof": await suite.auth.solved()} if "captcha" in asked else {}
+    await suite.register(NUMBERS["known"], language="en", **proof)
     costs, sights = {}, {}
     for who, phone in NUMBERS.items():
         call = await ASKED[asked](suite, phone)
@@ -244,4 +268,4 @@ async def test_an_answer_about_nobody_looks_the_same_and_costs_the_same(work: Wo
             sights[who] = await seen(call)
     assert sights["known"] == sights["unknown"]
     assert costs["known"] == costs["unknown"]
-    assert costs["known"].calls
+    assert costs["known"].calls or "no captcha" in asked

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from zasov.auth.v1 import (
     account_service_pb2,
+    captcha_service_pb2,
     delivery_service_pb2,
     registration_service_pb2,
     sign_in_service_pb2,
@@ -23,6 +24,7 @@ Choose = registration_service_pb2.ChooseRegistrationPasswordRequest
 Change = account_service_pb2.ChangePasswordRequest
 Claim = delivery_service_pb2.ClaimRequest
 Report = delivery_service_pb2.ReportRequest
+Picture = captcha_service_pb2.CreateCaptchaRequest
 UNKNOWN_FIELD = b"\xf8\x07\x01"  # number 127, a varint
 HUGE = "Хх1" * 2_000_000  # 10 MB
 
@@ -48,6 +50,8 @@ CASES: dict[str, tuple[Any, str]] = {
     "unknown field within": (
         sign_in(client=ClientContext.FromString(client().SerializeToString() + UNKNOWN_FIELD)), "client.#127",
     ),
+    "long proof": (Start(phone=PHONE, client=client(captcha_proof="CANARY" * 400)), "client.captcha_proof"),
+    "picture for nobody": (Picture(), "client.ip"),
     "start without a phone": (Start(client=client()), "phone"),
     "start without a client": (Start(phone=PHONE), "client.ip"),
     "three digits": (Confirm(grant="CANARY", code="123", client=client()), "code"),
@@ -87,6 +91,7 @@ def method(suite: Suite, request: Any) -> Any:
         token_service_pb2.IntrospectRequest: auth.tokens.Introspect,
         Claim: auth.delivery.Claim,
         Report: auth.delivery.Report,
+        Picture: auth.captchas.CreateCaptcha,
     }[type(request)]
 
 

@@ -15,13 +15,21 @@ from services.lockout import outcomes
 from services.lockout.limits import register
 from services.lockout.penalties import PenaltyStore
 from services.lockout.settings import LockoutSettings
-from tests.integration.auth.suite import NEW_PASSWORD, PASSWORD, PHONE, UNKNOWN_PHONE, Refusal, Suite, refusal, refusal_of
+from tests.integration.auth.suite import (
+    NEW_PASSWORD,
+    PASSWORD,
+    PHONE,
+    PICTURES,
+    UNKNOWN_PHONE,
+    Refusal,
+    Suite,
+    refusal,
+    refusal_of,
+)
 
 pytestmark = pytest.mark.row("B4")
 
 NUMBERS = 300
-PROOF = "solved"
-CAPTCHA = {"captcha_fixed_proof": PROOF}
 # What a limit lets through with time is measured elsewhere: here bursts alone count.
 _NEVER = 1e6
 
@@ -59,7 +67,7 @@ async def sprayed(start: Any, urls: dict[str, str]) -> Any:
     async def start_with(captcha: bool = True, **changed: Any) -> tuple[Suite, Limits]:
         names = [name.removeprefix("LIMIT_DIMENSION_").lower() for name, value in LimitDimension.items() if value]
         settings = LockoutSettings(postgres_url=urls["lockout"], **{f"{name}_interval_s": _NEVER for name in names}, **changed)
-        suite = await start(auth=CAPTCHA if captcha else None)
+        suite = await start(auth=PICTURES if captcha else None)
         database = open_database(settings)
         databases.append(database)
         return suite, Limits(suite, settings, PenaltyStore(OutboxWaker(await database.__aenter__())))
@@ -139,13 +147,16 @@ async def test_a_botnet_that_trips_the_systems_limit_keeps_nobody_out_who_solves
     sprayed: Any, evaluated: list[bool]
 ) -> None:
     suite, limits = await sprayed(failures_by_system_burst=20)
-    await suite.register()
+    await suite.register(captcha_proof=await suite.auth.solved())
     await spray(suite, limits, [number(i) for i in range(40)], [address(i) for i in range(40)])
     before = len(evaluated)
     assert (await refusal(suite.auth.sign_in())).reason == "CAPTCHA_REQUIRED"
-    assert (await refusal(suite.auth.sign_in(captcha_proof="invented"))).reason == "CAPTCHA_REQUIRED"
+    assert (await refusal(suite.auth.sign_in(captcha_proof="invented"))).reason == "CAPTCHA_REJECTED"
+    assert (await refusal(suite.auth.sign_in(captcha_proof=await suite.auth.solved("wrong")))).reason == "CAPTCHA_REJECTED"
     assert len(evaluated) == before, "who is asked for a captcha costs no hash"
-    session = await suite.auth.sign_in(captcha_proof=PROOF)
+    proof = await suite.auth.solved()
+    session = await suite.auth.sign_in(captcha_proof=proof)
+    assert (await refusal(suite.auth.sign_in(captcha_proof=proof))).reason == "CAPTCHA_REJECTED"
     assert await suite.strikes(session.account_id) == 0
     assert (await refusal(suite.auth.change(session.token))).reason == "CAPTCHA_REQUIRED"
 
@@ -163,33 +174,32 @@ async def test_being_asked_for_a_captcha_costs_nobody_a_place_and_leaves_no_trac
 @pytest.mark.row("B2")
 async def test_known_and_unknown_and_blocked_are_asked_for_a_captcha_alike(sprayed: Any) -> None:
     suite, limits = await sprayed(failures_by_system_burst=4)
-    await suite.register()
+    await suite.register(captcha_proof=await suite.auth.solved())
     await spray(suite, limits, [PHONE] * 3 + [number(1), number(2)], [address(i) for i in range(5)])
     answers: list[Refusal] = [await refusal(suite.auth.sign_in(phone)) for phone in (PHONE, UNKNOWN_PHONE)]
     assert answers[0].reason == "CAPTCHA_REQUIRED"
     assert answers[0].raw == answers[1].raw
 
 
-async def test_codes_for_many_numbers_from_many_addresses_ask_for_a_captcha_and_are_longer(sprayed: Any) -> None:
+async def test_codes_for_many_numbers_from_many_addresses_are_longer_though_captchas_were_solved(sprayed: Any) -> None:
     suite, limits = await sprayed(codes_by_system_burst=10)
     recovery = suite.auth.flow("Recovery")
     sent = []
     for index in range(11):
-        sent.append(await recovery.start(number(index), ip=address(index)))
+        proof = await suite.auth.solved()
+        sent.append(await recovery.start(number(index), ip=address(index), captcha_proof=proof))
         await limits.play()
     assert {one.digits for one in sent} == {4}
-    for call in (recovery.start(PHONE), recovery.send_again(sent[0].grant), suite.auth.flow("Registration").start(PHONE)):
-        assert (await refusal(call)).reason == "CAPTCHA_REQUIRED"
-    assert (await recovery.start(PHONE, captcha_proof=PROOF)).digits == 6
-    assert (await recovery.send_again(sent[0].grant, captcha_proof=PROOF)).digits == 6
+    assert (await recovery.start(PHONE, captcha_proof=await suite.auth.solved())).digits == 6
+    assert (await recovery.send_again(sent[0].grant, captcha_proof=await suite.auth.solved())).digits == 6
     # Passwords have a limit of their own.
     assert (await refusal(suite.auth.sign_in())).reason == "CREDENTIALS_REJECTED"
 
 
-async def test_under_a_spray_at_passwords_codes_are_longer_and_ask_for_nothing(sprayed: Any) -> None:
+async def test_under_a_spray_at_passwords_codes_are_longer(sprayed: Any) -> None:
     suite, limits = await sprayed(failures_by_system_burst=3)
     await spray(suite, limits, [number(i) for i in range(4)], [address(i) for i in range(4)])
-    assert (await suite.auth.flow("Recovery").start(PHONE)).digits == 6
+    assert (await suite.auth.flow("Recovery").start(PHONE, captcha_proof=await suite.auth.solved())).digits == 6
 
 
 async def test_where_there_is_no_captcha_nobody_is_asked_for_one_and_codes_are_longer(sprayed: Any) -> None:

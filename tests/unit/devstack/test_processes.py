@@ -4,11 +4,13 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
 from devstack.child import Child
 from devstack.stack import Stack
 from devstack.waiting import until
-from devstack.wiring import ROLES, replicated
+from devstack.wiring import CAPTCHA_TEXT, ROLES, replicated
+from services.auth.settings import AuthSettings
 
 
 def test_two_servers_of_a_service_have_addresses_of_their_own_and_clients_dial_both(tmp_path: Path) -> None:
@@ -22,6 +24,20 @@ def test_two_servers_of_a_service_have_addresses_of_their_own_and_clients_dial_b
     assert environments["auth-server-2"]["ZASOV_AUTH_LISTEN"] == second
     assert environments["notifier-worker"]["ZASOV_NOTIFIER_AUTH_ADDRESS"] == stack.at.grpc["auth"]
     assert len({one["ZASOV_AUTH_METRICS_LISTEN"] for name, one in environments.items() if name.startswith("auth")}) == 4
+
+
+@pytest.mark.row("M9")
+def test_a_local_stacks_auth_asks_for_captchas_whose_characters_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path)
+    told = {role.name: stack.environment_of(role) for role in ROLES if role.service == "auth"}
+    assert {name for name, one in told.items() if any("CAPTCHA" in key for key in one)} == {"auth-server"}
+    for name, text in told["auth-server"].items():
+        if name.startswith("ZASOV_AUTH_"):
+            monkeypatch.setenv(name, text)
+    settings = AuthSettings()  # type: ignore[call-arg]
+    assert (settings.captcha_provider, settings.captcha_fixed_text) == ("picture", CAPTCHA_TEXT)
 
 
 def test_a_process_stands_still_and_goes_on_with_all_its_children(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class AccountServiceServicer:
 
     def ChangePassword(self, request, context):
         """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
-        Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+        Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class AccountServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
-    Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+    Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
     """
 
 @_typing.type_check_only
@@ -45,7 +45,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ChangePassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
-    Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+    Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -58,7 +58,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ChangePasswordResponse, _abc.Awaitable[_account_service_pb2.ChangePasswordResponse]]:
         """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
-        Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+        Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

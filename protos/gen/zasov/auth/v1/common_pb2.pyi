@@ -34,7 +34,16 @@ class ClientContext(_message.Message):
     language: _builtins.str
     """"ru" or "en"; empty: the operator's default."""
     captcha_proof: _builtins.str
-    """Proof of a solved captcha, for a call that was refused with CAPTCHA_REQUIRED. Otherwise empty."""
+    """Proof of a solved captcha (M9), for a call that always needs one (whatever sends an SMS to who isn't signed in), or that
+    was refused with CAPTCHA_REQUIRED. Otherwise empty: a proof that is given is used up, needed or not. Up to 2,048 characters.
+
+    For a picture of CaptchaService: `<captcha_id>:<characters>`; upper or lower case, white space ignored, Cyrillic
+    letters taken for the Latin ones that look the same. For the token of an outside service: the token.
+
+    One proof is good for one call, and one picture for one answer: a wrong one uses it up. A request that is not in order
+    (INVALID_ARGUMENT), or whose grant or session isn't good, costs none. Whatever else is answered, COOL_DOWN,
+    CODE_BUDGET_SPENT, ORIGIN_LIMITED and UNAVAILABLE too, may have used it up: ask for another one then.
+    """
     def __init__(
         self,
         *,

@@ -68,14 +68,17 @@ class RecoveryServiceServicer:
 
     def StartRecovery(self, request, context):
         """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+        SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+        refusal for COOL_DOWN has used the captcha up, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendRecoveryCodeAgain(self, request, context):
-        """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below.
+        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        GRANT_INVALID as below, which uses no captcha up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

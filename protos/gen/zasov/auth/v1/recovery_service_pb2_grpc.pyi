@@ -35,10 +35,14 @@ class RecoveryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     StartRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+    SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+    refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
-    """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    GRANT_INVALID as below, which uses no captcha up.
+    """
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -60,10 +64,14 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
     """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+    SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+    refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
-    """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    GRANT_INVALID as below, which uses no captcha up.
+    """
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
     """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -88,7 +96,9 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.StartRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.StartRecoveryResponse]]:
         """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+        SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+        refusal for COOL_DOWN has used the captcha up, too.
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +107,9 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.SendRecoveryCodeAgainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.SendRecoveryCodeAgainResponse, _abc.Awaitable[_recovery_service_pb2.SendRecoveryCodeAgainResponse]]:
-        """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        GRANT_INVALID as below, which uses no captcha up.
+        """
 
     @_abc_1.abstractmethod
     def ConfirmRecovery(

@@ -35,10 +35,14 @@ class RegistrationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RegistrationServiceAsyncStub: ...
     StartRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+    SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+    refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRegistrationCodeAgain: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]
-    """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    GRANT_INVALID as below, which uses no captcha up.
+    """
     ConfirmRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -56,10 +60,14 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.StartRegistrationRequest, _registration_service_pb2.StartRegistrationResponse]  # type: ignore[assignment]
     """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+    ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+    SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+    refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRegistrationCodeAgain: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]  # type: ignore[assignment]
-    """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    GRANT_INVALID as below, which uses no captcha up.
+    """
     ConfirmRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]  # type: ignore[assignment]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -80,7 +88,9 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.StartRegistrationResponse, _abc.Awaitable[_registration_service_pb2.StartRegistrationResponse]]:
         """Sends a code to the number. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
-        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof).
+        ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
+        SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
+        refusal for COOL_DOWN has used the captcha up, too.
         """
 
     @_abc_1.abstractmethod
@@ -89,7 +99,9 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registration_service_pb2.SendRegistrationCodeAgainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registration_service_pb2.SendRegistrationCodeAgainResponse, _abc.Awaitable[_registration_service_pb2.SendRegistrationCodeAgainResponse]]:
-        """Sends another code of the same flow; the older one stops working (M10). Errors: as above, and GRANT_INVALID as below."""
+        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        GRANT_INVALID as below, which uses no captcha up.
+        """
 
     @_abc_1.abstractmethod
     def ConfirmRegistration(

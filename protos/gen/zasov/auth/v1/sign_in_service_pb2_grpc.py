@@ -64,7 +64,8 @@ class SignInServiceServicer:
     def SignIn(self, request, context):
         """Signs in with a permanent password (M1, M3).
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+        CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
         UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

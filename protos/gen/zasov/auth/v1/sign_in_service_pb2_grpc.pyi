@@ -36,7 +36,8 @@ class SignInServiceStub:
     SignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInRequest, _sign_in_service_pb2.SignInResponse]
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+    CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
     """
     SignInWithTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]
@@ -63,7 +64,8 @@ class SignInServiceAsyncStub(SignInServiceStub):
     SignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInRequest, _sign_in_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+    CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
     """
     SignInWithTemporaryPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]  # type: ignore[assignment]
@@ -93,7 +95,8 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sign_in_service_pb2.SignInResponse, _abc.Awaitable[_sign_in_service_pb2.SignInResponse]]:
         """Signs in with a permanent password (M1, M3).
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+        CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
         UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
         """
 
