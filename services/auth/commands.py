@@ -14,7 +14,7 @@ from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
 from services.auth.domain import decide_help, decide_proposal
 from services.auth.hashing import HashingLine
-from services.auth.inbound import InboundText
+from services.auth.inbound import INBOUND_VOID, InboundText, InboundTexts, NotReadable
 from services.auth.passwords import LONGEST, failed_rules, normalise
 from services.auth.temporary import TemporaryPasswords
 from services.chassis.errors import ServiceError
@@ -59,6 +59,22 @@ def read_command(destination: str, text: str, numbers: ShortNumbers) -> Password
         return PasswordWanted()
     proposal = _PROPOSAL.fullmatch(stripped) if destination == numbers.proposal else None
     return Proposal(proposal[1]) if proposal and len(proposal[1]) <= LONGEST else NoCommand()
+
+
+async def obey(texts: InboundTexts, commands: "Commands", inbound_id: UUID) -> None:
+    """Claims a text, does what it says, and has it deleted. Raises ServiceError if it is to be tried again.
+
+    A crash in between has it done again: then otp's cool-down lets no second SMS through.
+    """
+    try:
+        await commands.obey(await texts.claim(inbound_id))
+    except NotReadable:
+        logger().info("a text that is none")
+    except ServiceError as error:
+        if error.reason == INBOUND_VOID:
+            return
+        raise
+    await texts.report(inbound_id)
 
 
 @dataclass(frozen=True)

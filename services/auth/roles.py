@@ -20,6 +20,7 @@ from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_
 from zasov.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
+from zasov.events.v1.notifier_event_pb2 import NotifierEvent
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_RECOVERY,
     OTP_PURPOSE_REGISTRATION,
@@ -34,10 +35,12 @@ from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha_tokens import TokenCaptcha, read_public_key
 from services.auth.codes import Codes
+from services.auth.commands import Commands, ShortNumbers, obey
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
+from services.auth.inbound import open_inbound_texts
 from services.auth.notices import Notices
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
@@ -79,9 +82,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
     async with AsyncExitStack() as stack:
         trace = stack.enter_context(open_trace(settings.protocol_trace, "auth", "server"))
         database = await stack.enter_async_context(open_database(settings))
-        accounts = _accounts(settings, database, trace)
-        lookup = LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
-        pseudonyms = Pseudonyms(settings.keys_dir / "pseudonyms")
+        accounts = accounts_of(settings, database, trace)
+        lookup, pseudonyms = _lookup(settings), Pseudonyms(settings.keys_dir / "pseudonyms")
         lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
         lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, trace)
@@ -96,20 +98,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         stack.callback(drawing.close)
         captcha = _captcha(settings, used_captchas, flows_seal, drawing)
         sign_in = SignIn(accounts, guesses, lockout, line, lookup, pseudonyms, timedelta(days=settings.session_days), captcha)
-        recovery = Recovery(
-            purpose=OTP_PURPOSE_RECOVERY,
-            accounts=accounts,
-            flows=flows,
-            codes=Codes(OtpServiceStub(otp_channel), settings.call_timeout_s),
-            lockout=lockout,
-            line=line,
-            lookup=lookup,
-            pseudonyms=pseudonyms,
-            session_lifetime=timedelta(days=settings.session_days),
-            default_language=settings.default_language,
-            shielded=shielded,
-            captcha=captcha,
-        )
+        codes = Codes(OtpServiceStub(otp_channel), settings.call_timeout_s)
+        recovery = _recovery(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
         notices = _notices(settings, database, accounts)
@@ -129,10 +119,13 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
 
 async def worker(settings: AuthSettings, life: Lifecycle) -> None:
-    """Meets other services' events: notes whom the notifier may tell of a block (M20)."""
+    """Meets other services' events: notes whom the notifier may tell of a block (M20), obeys subscribers' texts (M6)."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
-        notices = _notices(settings, database, _accounts(settings, database))
+        accounts = accounts_of(settings, database)
+        notices = _notices(settings, database, accounts)
+        texts = await stack.enter_async_context(open_inbound_texts(settings))
+        commands = await commands_of(settings, stack, database, accounts)
         put_aside = await stack.enter_async_context(dead_letters(settings, DEAD_LETTERS))
 
         async def announce_block(record: ConsumerRecord) -> None:
@@ -145,10 +138,20 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
             if event.account_blocked.credential == CREDENTIAL_PASSWORD:
                 await notices.announce(account_id, event_id, occurred_at)
 
+        async def obey_text(record: ConsumerRecord) -> None:
+            try:
+                inbound_id = UUID(NotifierEvent.FromString(record.value).meta.stream_id)
+            except (DecodeError, ValueError):
+                raise Poison("not readable") from None
+            await obey(texts, commands, inbound_id)
+
         consumer = Consumer(
             settings,
             group="zasov.auth",
-            handlers={streams.LOCKOUT_EVENTS: {"AccountBlocked": announce_block}},
+            handlers={
+                streams.LOCKOUT_EVENTS: {"AccountBlocked": announce_block},
+                streams.NOTIFIER_EVENTS: {"SmsReceived": obey_text},
+            },
             dead_letter=put_aside,
         )
         life.keep_running(consumer.run(life), "consumer")
@@ -159,11 +162,63 @@ async def relay(settings: AuthSettings, life: Lifecycle) -> None:
     await outbox_relay.relay(settings, life, service="auth", topic=streams.AUTH_EVENTS, envelope="AuthEvent")
 
 
-def _accounts(settings: AuthSettings, database: Database, trace: ProtocolTrace = OFF) -> Accounts:
+async def commands_of(settings: AuthSettings, stack: AsyncExitStack, database: Database, accounts: Accounts) -> Commands:
+    lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
+    otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
+    line = HashingLine(_hasher(settings), 1, settings.hash_places, settings.hash_places_per_subject)
+    stack.callback(line.close)
+    shielded = Shielded()
+    stack.push_async_callback(shielded.drain)
+    flows_seal = Seal(read_key(settings.keys_dir / "auth-flows.key"))
+    recovery = _recovery(
+        settings,
+        accounts,
+        Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s)),
+        Codes(OtpServiceStub(otp_channel), settings.call_timeout_s),
+        LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s),
+        line,
+        shielded,
+        NoCaptcha(),
+    )
+    temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
+    return Commands(accounts, temporary, line, ShortNumbers(settings.sms_password_number, settings.sms_proposal_number))
+
+
+def _recovery(
+    settings: AuthSettings,
+    accounts: Accounts,
+    flows: Flows,
+    codes: Codes,
+    lockout: LockoutClient,
+    line: HashingLine,
+    shielded: Shielded,
+    captcha: Captcha,
+) -> Recovery:
+    return Recovery(
+        purpose=OTP_PURPOSE_RECOVERY,
+        accounts=accounts,
+        flows=flows,
+        codes=codes,
+        lockout=lockout,
+        line=line,
+        lookup=_lookup(settings),
+        pseudonyms=Pseudonyms(settings.keys_dir / "pseudonyms"),
+        session_lifetime=timedelta(days=settings.session_days),
+        default_language=settings.default_language,
+        shielded=shielded,
+        captcha=captcha,
+    )
+
+
+def _lookup(settings: AuthSettings) -> LookupKey:
+    return LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
+
+
+def accounts_of(settings: AuthSettings, database: Database, trace: ProtocolTrace = OFF) -> Accounts:
     return Accounts(
         database,
         OutboxWaker(database),
-        LookupKey(read_key(settings.keys_dir / "auth-lookup.key")),
+        _lookup(settings),
         Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
         timedelta(seconds=settings.notice_lifetime_s),
         trace,

@@ -26,6 +26,8 @@ class AuthSettings(ChassisSettings):
     hash_places: int = Field(default=128, ge=1, description="Requests that may be waiting for a hash; more are refused.")
     hash_places_per_subject: int = Field(default=64, ge=1, description="Of these, for one subscriber.")
 
+    sms_password_number: str = Field(default="3339", description="Short number that ПАРОЛЬ is sent to (M6).")
+    sms_proposal_number: str = Field(default="111", description="Short number that `25 <own password>` is sent to (M6).")
     session_days: int = Field(default=30, ge=1, description="Lifetime of a session.")
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")

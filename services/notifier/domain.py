@@ -33,12 +33,15 @@ class Kind(StrEnum):
 
     CODE = "code"
     TEMPORARY_PASSWORD = "temporary_password"  # noqa: S105  # a name
+    PROPOSED_PASSWORD = "proposed_password"  # noqa: S105
+    PROPOSAL_REFUSED = "proposal_refused"
+    SMS_HELP = "sms_help"
     ACCOUNT_BLOCKED = "account_blocked"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
 
 
 # Secrets that otp issues; whom to send them to, and until when, is claimed there.
-FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD})
+FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD, Kind.PROPOSED_PASSWORD})
 
 
 class ChannelId(StrEnum):

@@ -7,29 +7,40 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset
+from zasov.events.v1.auth_event_pb2 import (
+    AuthEvent,
+    PasswordChanged,
+    PasswordProposalRefused,
+    PasswordReset,
+    SmsCommandNotUnderstood,
+)
 from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_PROPOSED_PASSWORD,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
     OtpEvent,
     OtpIssued,
+    OtpPurpose,
 )
 
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS, Poison, header
 from services.notifier.domain import ChannelId, Kind, Wanted
 
-_ONE_TIME_PASSWORDS = (OTP_PURPOSE_TEMPORARY_PASSWORD, OTP_PURPOSE_COMMANDED_PASSWORD)
+_BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
+    OTP_PURPOSE_TEMPORARY_PASSWORD: Kind.TEMPORARY_PASSWORD,
+    OTP_PURPOSE_COMMANDED_PASSWORD: Kind.TEMPORARY_PASSWORD,
+    OTP_PURPOSE_PROPOSED_PASSWORD: Kind.PROPOSED_PASSWORD,
+}
 
 Planned = Callable[[EventMeta, Message], Wanted | None]
 
 
 def _code(meta: EventMeta, issued: Message) -> Wanted:
     assert isinstance(issued, OtpIssued)
-    kind = Kind.TEMPORARY_PASSWORD if issued.purpose in _ONE_TIME_PASSWORDS else Kind.CODE
-    return _wanted(meta, kind, _uuid(meta.stream_id), _time(issued.expires_at))
+    return _wanted(meta, _BY_PURPOSE.get(issued.purpose, Kind.CODE), _uuid(meta.stream_id), _time(issued.expires_at))
 
 
 def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:
@@ -39,8 +50,9 @@ def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:
     return _wanted(meta, Kind.ACCOUNT_BLOCKED, _uuid(blocked.account_id))
 
 
-def _password_changed(meta: EventMeta, _: Message) -> Wanted:
-    return _wanted(meta, Kind.PASSWORD_CHANGED, _uuid(meta.stream_id))
+def _notice(kind: Kind) -> Planned:
+    """Of an event of auth: its stream is the account that is told."""
+    return lambda meta, _: _wanted(meta, kind, _uuid(meta.stream_id))
 
 
 ENVELOPES: Mapping[str, type[Message]] = {AUTH_EVENTS: AuthEvent, OTP_EVENTS: OtpEvent, LOCKOUT_EVENTS: LockoutEvent}
@@ -50,8 +62,10 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
     OTP_EVENTS: {OtpIssued.DESCRIPTOR.name: _code},
     LOCKOUT_EVENTS: {AccountBlocked.DESCRIPTOR.name: _account_blocked},
     AUTH_EVENTS: {
-        PasswordChanged.DESCRIPTOR.name: _password_changed,
-        PasswordReset.DESCRIPTOR.name: _password_changed,
+        PasswordChanged.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
+        PasswordReset.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
+        PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
+        SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
     },
 }
 

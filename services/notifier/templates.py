@@ -16,6 +16,9 @@ LANGUAGES = ("ru", "en")
 FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.CODE: frozenset({"code", "tag"}),
     Kind.TEMPORARY_PASSWORD: frozenset({"code", "tag"}),
+    Kind.PROPOSED_PASSWORD: frozenset({"code", "tag"}),
+    Kind.PROPOSAL_REFUSED: frozenset(),
+    Kind.SMS_HELP: frozenset(),
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
 }
@@ -26,6 +29,12 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.CODE, "en"): 1,
     (Kind.TEMPORARY_PASSWORD, "ru"): 2,
     (Kind.TEMPORARY_PASSWORD, "en"): 1,
+    (Kind.PROPOSED_PASSWORD, "ru"): 3,
+    (Kind.PROPOSED_PASSWORD, "en"): 2,
+    (Kind.PROPOSAL_REFUSED, "ru"): 3,
+    (Kind.PROPOSAL_REFUSED, "en"): 2,
+    (Kind.SMS_HELP, "ru"): 3,
+    (Kind.SMS_HELP, "en"): 2,
     (Kind.ACCOUNT_BLOCKED, "ru"): 3,
     (Kind.ACCOUNT_BLOCKED, "en"): 2,
     (Kind.PASSWORD_CHANGED, "ru"): 3,

@@ -20,6 +20,7 @@ import services.chassis
 import services.lockout.roles
 import services.otp.roles
 from devstack.waiting import free_port
+from services.auth.commands import Commands
 from services.auth.hashing import HashingLine
 from services.auth.settings import AuthSettings
 from services.chassis.keys import make_keys
@@ -77,12 +78,22 @@ async def start(
                 await stack.enter_async_context(running(services.lockout.roles.server, lockout_settings))
                 await stack.enter_async_context(running(services.otp.roles.server, otp_settings))
 
-                async def start_auth(**changed: Any) -> Auth:
-                    address = f"127.0.0.1:{free_port()}"
+                def settings_of_auth(**changed: Any) -> AuthSettings:
                     cheap = {"argon2_memory_kib": 64, "argon2_iterations": 1, "hash_threads": 2}
                     others = {f"{name}_address": at for name, at in addresses.items()}
                     chosen = {"postgres_url": urls["auth"], **cheap, **others, **(auth or {}), **changed}
-                    settings = AuthSettings(**chosen, keys_dir=keys_dir, listen=address)
+                    return AuthSettings(**chosen, keys_dir=keys_dir)
+
+                async def start_commands() -> Commands:
+                    settings = settings_of_auth()
+                    database = await stack.enter_async_context(open_database(settings))
+                    return await services.auth.roles.commands_of(
+                        settings, stack, database, services.auth.roles.accounts_of(settings, database)
+                    )
+
+                async def start_auth(**changed: Any) -> Auth:
+                    address = f"127.0.0.1:{free_port()}"
+                    settings = settings_of_auth(**changed, listen=address)
                     await stack.enter_async_context(running(services.auth.roles.server, settings))
                     return Auth(await stack.enter_async_context(grpc.aio.insecure_channel(address)))
 
@@ -97,6 +108,7 @@ async def start(
                     ),
                     OtpDeliveryStub(await stack.enter_async_context(grpc.aio.insecure_channel(addresses["otp"]))),
                     keys_dir,
+                    start_commands,
                 )  # fmt: skip
                 stack.push_async_callback(suite.close)
                 # The stream is played, and so is its beat.

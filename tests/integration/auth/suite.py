@@ -31,6 +31,7 @@ from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
 from zasov.otp.v1 import delivery_service_pb2 as otp_delivery_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
+from services.auth.commands import Commands
 from services.auth.sessions import decode_token
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.settings import ChassisSettings
@@ -114,6 +115,10 @@ class Auth:
         )
         return str((await self.signing_in.SignInWithTemporaryPassword(request, timeout=20)).must_choose.grant)
 
+    async def confirm_proposed(self, grant: str) -> Session:
+        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, client=client())
+        return (await self.signing_in.ConfirmProposedPassword(request, timeout=20)).session
+
     async def choose_permanent(self, grant: str, password: str = NEW_PASSWORD) -> Session:
         request = sign_in_service_pb2.ChoosePermanentPasswordRequest(grant=grant, password=password, client=client())
         return (await self.signing_in.ChoosePermanentPassword(request, timeout=20)).session
@@ -179,6 +184,7 @@ class Suite:
     lockout: LockoutStore
     otp_delivery: OtpDeliveryStub
     keys_dir: Any
+    start_commands: Callable[[], Awaitable[Commands]]
     said: set[str] = field(default_factory=lambda: {PASSWORD, NEW_PASSWORD, IP, "device-of-the-test"})
 
     async def close(self) -> None:
@@ -194,7 +200,10 @@ class Suite:
     async def temporary_password(self, phone: str = PHONE, **context: str) -> str:
         """Asks for one, and reads it as the message says it."""
         await self.auth.request_temporary(phone, **context)
-        newest = "SELECT id FROM challenge WHERE purpose = 3 AND state = 'open' ORDER BY issued_at DESC LIMIT 1"
+        return await self.newest_password()
+
+    async def newest_password(self) -> str:
+        newest = "SELECT id FROM challenge WHERE purpose > 2 AND state = 'open' ORDER BY issued_at DESC LIMIT 1"
         password = await self._claim(await self.otp_sql.fetchval(newest))
         self.said.add(password)
         return password

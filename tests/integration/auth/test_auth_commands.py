@@ -1,0 +1,170 @@
+"""SMS commands (M6): a one-time password, and a password of one's own that is proposed and confirmed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.auth.commands import Commands
+from services.auth.identifiers import Phone
+from services.auth.inbound import InboundText
+from services.chassis.clock import boottime
+from services.chassis.errors import ServiceError
+from tests.integration.auth.conftest import StartSuite
+from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PHONE, Suite, refusal
+
+PROPOSED = "Proposed-26-Password"
+WRONG = "2222222222"
+
+
+@pytest.fixture
+async def commands(suite: Suite) -> Commands:
+    suite.said.add(PROPOSED)
+    return await suite.start_commands()
+
+
+async def text(commands: Commands, said: str, to: str = "3339", sender: str = PHONE) -> None:
+    await commands.obey(InboundText(Phone(sender), to, said, boottime() + 60))
+
+
+async def challenges(suite: Suite) -> list[Any]:
+    rows = await suite.otp_sql.fetch("SELECT purpose FROM challenge WHERE purpose > 2 ORDER BY issued_at")
+    return [row["purpose"] for row in rows]
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M3")
+async def test_the_word_brings_a_one_time_password_that_opens_a_blocked_account(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    await suite.wrong(3)
+    await text(commands, " parol ")
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    await suite.auth.choose_permanent(grant)
+    await suite.auth.sign_in(password=NEW_PASSWORD)
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M10")
+async def test_what_strangers_do_on_the_site_neither_voids_the_handsets_own_nor_uses_it_up(
+    suite: Suite, commands: Commands
+) -> None:
+    await suite.register()
+    await text(commands, "ПАРОЛЬ")
+    password = await suite.newest_password()
+    await suite.auth.request_temporary()
+    for _ in range(3):
+        assert (await refusal(suite.auth.use_temporary("22222222"))).reason == "CODE_REJECTED"
+    assert await suite.auth.use_temporary(password)
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M10")
+async def test_the_handset_gets_one_though_strangers_have_spent_the_budget_of_the_site(start: StartSuite) -> None:
+    suite = await start(otp={"issues_per_day": 2})
+    await suite.register()
+    for _ in range(2):
+        await suite.auth.request_temporary()
+    assert (await refusal(suite.auth.request_temporary())).reason == "CODE_BUDGET_SPENT"
+    await text(await suite.start_commands(), "ПАРОЛЬ")
+    assert await suite.auth.use_temporary(await suite.newest_password())
+
+
+@pytest.mark.row("M6")
+async def test_a_proposed_password_becomes_permanent_only_when_it_is_confirmed(suite: Suite, commands: Commands) -> None:
+    session = await suite.register()
+    await text(commands, f"25 {PROPOSED}", to="111")
+    assert await suite.auth.is_active(session.token), "proposing changes nothing"
+    assert (await refusal(suite.auth.sign_in(password=PROPOSED))).reason == "CREDENTIALS_REJECTED"
+    await suite.auth.sign_in()
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    assert (await refusal(suite.auth.sign_in(password=PROPOSED))).reason == "CREDENTIALS_REJECTED", "not yet"
+    await suite.auth.confirm_proposed(grant)
+    assert (await suite.auth.sign_in(password=PROPOSED)).account_id == session.account_id
+    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+    kinds = await suite.kinds(session.account_id)
+    assert [kind for kind in kinds if kind.startswith("Password")] == ["PasswordProposed", "PasswordReset"]
+
+
+@pytest.mark.row("M6")
+async def test_a_one_time_password_that_answers_no_proposal_confirms_none(suite: Suite, commands: Commands) -> None:
+    """A forged `25`, and the owner's own ПАРОЛЬ after it: what the owner gets must not plant the stranger's password."""
+    await suite.register()
+    await text(commands, f"25 {PROPOSED}", to="111")
+    await text(commands, "ПАРОЛЬ")
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+    await suite.auth.choose_permanent(grant)
+    assert (await refusal(suite.auth.sign_in(password=PROPOSED))).reason == "CREDENTIALS_REJECTED"
+
+
+@pytest.mark.row("M6")
+async def test_the_one_time_password_of_the_site_confirms_no_proposal(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    await text(commands, f"25 {PROPOSED}", to="111")
+    grant = await suite.auth.use_temporary(await suite.temporary_password())
+    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M22")
+async def test_the_answer_to_a_proposal_has_three_tries(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    await text(commands, f"25 {PROPOSED}", to="111")
+    right = await suite.newest_password()
+    answers = await asyncio.gather(*(refusal(suite.auth.use_temporary(WRONG)) for _ in range(20)))
+    assert sum(one.reason == "CODE_REJECTED" for one in answers) == 3
+    assert (await refusal(suite.auth.use_temporary(right))).reason == "CODE_DEAD"
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M7")
+async def test_a_proposal_against_the_policy_is_answered_and_changes_nothing(suite: Suite, commands: Commands) -> None:
+    session = await suite.register()
+    await text(commands, "25 short1", to="111")
+    kinds = await suite.kinds(session.account_id)
+    assert kinds[-1] == "PasswordProposalRefused"
+    assert await suite.sql.fetchval("SELECT count(*) FROM notice") == 1, "it is told"
+    assert await challenges(suite) == []
+    await suite.auth.sign_in()
+
+
+@pytest.mark.row("M6")
+async def test_any_other_text_is_answered_once_a_day(suite: Suite, commands: Commands) -> None:
+    session = await suite.register()
+    await asyncio.gather(*(text(commands, said) for said in ("hello", "STOP", "ПАРОЛЬ?")))
+    kinds = await suite.kinds(session.account_id)
+    assert kinds.count("SmsCommandNotUnderstood") == 1
+    await suite.sql.execute("UPDATE sms_help SET helped_at = helped_at - interval '25 hours'")
+    await text(commands, "hello again")
+    assert (await suite.kinds(session.account_id)).count("SmsCommandNotUnderstood") == 2
+
+
+@pytest.mark.row("M6")
+async def test_texts_of_a_number_that_nobody_has_are_dropped(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    for said, to in (("ПАРОЛЬ", "3339"), (f"25 {PROPOSED}", "111"), ("hello", "111")):
+        await text(commands, said, to, sender=OTHER_PHONE)
+    assert await challenges(suite) == []
+    assert await suite.sql.fetchval("SELECT count(*) FROM sms_help") == 0
+
+
+@pytest.mark.row("M6")
+async def test_a_command_that_comes_too_soon_after_another_is_dropped(start: StartSuite) -> None:
+    suite = await start(otp={"cool_down_s": 3600})
+    await suite.register()
+    commands = await suite.start_commands()
+    for _ in range(3):
+        await text(commands, "ПАРОЛЬ")
+    assert await challenges(suite) == [4]
+
+
+@pytest.mark.row("M6")
+async def test_with_otp_away_a_command_is_to_be_tried_again(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise ServiceError(None, "TEMPORARILY_UNAVAILABLE", "")  # type: ignore[arg-type]
+
+    object.__setattr__(commands.temporary.recovery, "codes", type("Away", (), {"issue": away})())
+    with pytest.raises(ServiceError):
+        await text(commands, "ПАРОЛЬ")
