@@ -50,7 +50,7 @@ class NotifierSettings(ChassisSettings):
     default_language: Literal["ru", "en"] = Field(default="ru", description="For a language that has no templates.")
 
     inbound_numbers: str = Field(
-        default="3339,111", description="Short numbers for commands, with commas; all else is dropped."
+        default="3339,111", pattern="^[0-9]+(,[0-9]+)*$", description="Short numbers for commands; texts to others are dropped."
     )
     inbound_per_hour: int = Field(default=10, ge=1, description="Texts of one sender in an hour; more are dropped.")
     inbound_per_day: int = Field(default=30, ge=1, description="The same in a day.")
