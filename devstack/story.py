@@ -20,7 +20,8 @@ FIRST_PASSWORD = "Winter-in-Tver-26"
 WRONG_PASSWORDS = ("Winter-in-Tver-25", "winter-in-tver-26", "Summer-in-Tver-26")
 SECOND_PASSWORD = "Spring-in-Pskov-27"
 THIRD_PASSWORD = "Steppe-26-larks"
-PASSWORDS = (FIRST_PASSWORD, *WRONG_PASSWORDS, SECOND_PASSWORD)
+FOURTH_PASSWORD = "Taiga-26-cranes"
+PASSWORDS = (FIRST_PASSWORD, *WRONG_PASSWORDS, SECOND_PASSWORD, THIRD_PASSWORD, FOURTH_PASSWORD)
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Story:
         )
         await self._step("the used code is refused", self._used_code_is_refused)
         await self._gets_in_with_a_one_time_password()
+        await self._proposes_a_password_by_sms()
         figures["events"] = dict(sorted(Counter(one.kind for one in self._log.arrivals).items()))
         return figures
 
@@ -162,6 +164,27 @@ class Story:
         await self._step("asks for a one-time password", ask, "OtpIssued", "MessageSubmitted")
         await self._step("signs in with it", use, "OtpVerified", "TemporaryPasswordUsed", "SessionEnded")
         await self._step("chooses a permanent password", choose, "PasswordReset", "SessionStarted")
+
+    async def _proposes_a_password_by_sms(self) -> None:
+        person, back_end = self._person, self._person.back_end
+
+        async def text(step: Step) -> str:
+            await person.texts("111", f"25 {FOURTH_PASSWORD}")
+            return "SMS to 111: 25 and a password"
+
+        async def use(step: Step) -> str:
+            password, step.message = await person.read_temporary_password()
+            self._grant = await back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+            return "right; confirm the password that you proposed?"
+
+        async def confirm(step: Step) -> str:
+            await back_end.confirm_proposed_password(self._grant, person.client)
+            return "it is permanent, and the handset is told"
+
+        await self._step("proposes a password by SMS", text, "SmsReceived", "PasswordProposed", "OtpIssued", "MessageSubmitted")
+        await self._step("signs in with the one-time password", use, "OtpVerified", "TemporaryPasswordUsed")
+        await self._step("confirms the proposed one", confirm, "PasswordReset", "MessageSubmitted")
+        await self._step("signs in with it", self._signs_in(FOURTH_PASSWORD), "LoginSucceeded")
 
     def _signs_in(self, password: str) -> Act:
         async def act(step: Step) -> str:

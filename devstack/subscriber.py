@@ -106,6 +106,10 @@ class BackEnd:
         answer = await self.call(self.sign_in_service.SignInWithTemporaryPassword, request)
         return str(answer.must_choose.grant)  # type: ignore[attr-defined]
 
+    async def confirm_proposed_password(self, grant: str, client: ClientContext) -> Session:
+        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, client=client)
+        return (await self.call(self.sign_in_service.ConfirmProposedPassword, request)).session  # type: ignore[attr-defined]
+
     async def choose_permanent_password(self, grant: str, password: str, client: ClientContext) -> Session:
         request = sign_in_service_pb2.ChoosePermanentPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.sign_in_service.ChoosePermanentPassword, request)).session  # type: ignore[attr-defined]
@@ -151,6 +155,10 @@ class Subscriber:
             if found:
                 self.secrets.append(found.group())
                 return CodeMessage(found.group(), message.text)
+
+    async def texts(self, number: str, text: str) -> None:
+        """Sends an SMS from the handset. Returns when the SMSC has it acknowledged."""
+        await self.handsets.send(self.phone, number, text, acknowledged=True)
 
     async def read_temporary_password(self, timeout: float = 20.0) -> tuple[str, str]:
         """The one-time password, and the message that it stands in: the next that has one."""

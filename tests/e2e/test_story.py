@@ -92,6 +92,42 @@ async def test_a_one_time_password_opens_a_blocked_account_once_and_only_to_choo
     await person.sign_in(NEW_PASSWORD)
 
 
+@pytest.mark.row("M6")
+@pytest.mark.row("M3")
+@pytest.mark.row("B3")
+async def test_the_word_sent_from_the_handset_opens_a_blocked_account(system: System) -> None:
+    person, account_id = await system.registered()
+    for _ in range(3):
+        await person.refused(WRONG)
+    await system.until_settled(account_id)
+    await person.texts("3339", "  пароль ")
+    password, _ = await person.read_temporary_password()
+    grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+    await system.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
+    await person.sign_in(NEW_PASSWORD)
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("B3")
+async def test_a_password_proposed_by_sms_is_permanent_once_confirmed_and_a_bad_one_changes_nothing(
+    system: System,
+) -> None:
+    person, _ = await system.registered()
+    await person.texts("111", "25 short")
+    assert "Ошибка смены пароля" in (await person.next_message()).text
+    # So long that it comes in several parts.
+    proposed = "Steppe-26-" + "лебеда " * 20 + "X"
+    await person.texts("111", f"25 {proposed}")
+    password, message = await person.read_temporary_password()
+    assert "подтвердите" in message
+    await person.sign_in(PASSWORD)
+    grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+    await system.back_end.confirm_proposed_password(grant, person.client)
+    assert "Пароль изменён" in (await person.next_message()).text
+    await person.sign_in(proposed)
+    assert (await person.refused(PASSWORD)).reason == "CREDENTIALS_REJECTED"
+
+
 @pytest.mark.row("M3")
 async def test_somebody_unknown_is_answered_like_somebody_known(system: System) -> None:
     known, account_id = await system.registered()

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD
 
 from services.auth.commands import Commands
 from services.auth.identifiers import Phone
@@ -66,6 +67,7 @@ async def test_the_handset_gets_one_though_strangers_have_spent_the_budget_of_th
         await suite.auth.request_temporary()
     assert (await refusal(suite.auth.request_temporary())).reason == "CODE_BUDGET_SPENT"
     await text(await suite.start_commands(), "ПАРОЛЬ")
+    assert (await challenges(suite))[-1] == OTP_PURPOSE_COMMANDED_PASSWORD
     assert await suite.auth.use_temporary(await suite.newest_password())
 
 
@@ -155,7 +157,7 @@ async def test_a_command_that_comes_too_soon_after_another_is_dropped(start: Sta
     commands = await suite.start_commands()
     for _ in range(3):
         await text(commands, "ПАРОЛЬ")
-    assert await challenges(suite) == [4]
+    assert await challenges(suite) == [OTP_PURPOSE_COMMANDED_PASSWORD]
 
 
 @pytest.mark.row("M6")
