@@ -26,8 +26,8 @@ FOREVER = -1
 class MailBehaviour:
     """Counts are of the next transactions, -1 is "until told otherwise".
 
-    Stages: mail, rcpt, data (the command), content (after its last line; it is not kept), answer (it is kept). A refusal is at one
-    of the first four.
+    Stages: mail, rcpt, data (the command), content (after its last line; it is not kept), answer (it is kept). A refusal is
+    at one of the first four.
     """
 
     refuse_count: int = 0

@@ -16,6 +16,9 @@ def message_id(notification_id: UUID, domain: str) -> str:
 
 def compose(notification_id: UUID, letter: Letter, *, sender: Address, to: str, at: datetime) -> bytes:
     """Lines end with CRLF and are ASCII. `to` is what `email_address` gave. Raises ValueError for a line break in a header."""
+    # The library refuses a line break within a header, and lets one at its end through: what follows would then be the body.
+    if not (letter.subject.isprintable() and sender.display_name.isprintable()):
+        raise ValueError("a header is one line of printable characters")
     message = EmailMessage(policy=SMTP)
     message["Message-ID"] = message_id(notification_id, sender.domain)
     message["Date"] = at.astimezone(UTC)

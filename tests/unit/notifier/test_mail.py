@@ -38,7 +38,7 @@ def read(content: bytes) -> EmailMessage:
 def body(message: EmailMessage, kind: str) -> str:
     part = message.get_body((kind,))
     assert part is not None
-    return str(part.get_content())
+    return str(part.get_content()).replace("\r\n", "\n")
 
 
 @pytest.mark.row("M20")
@@ -72,11 +72,11 @@ def test_no_words_become_a_header_or_end_the_message(subject: str, text: str, ma
     assert not content.replace(b"\r\n", b"").count(b"\n")
 
 
-@pytest.mark.parametrize("bad", ["a\r\nBcc: b@example.com", "a\nBcc: b@example.com", "a\rBcc: b@example.com"])
+@pytest.mark.parametrize("bad", ["a\r\nBcc: b@example.com", "a\nBcc: b@example.com", "a\rBcc: b@example.com", "a\r", "a\n"])
 def test_a_line_break_in_a_subject_or_a_name_is_refused(bad: str) -> None:
-    with pytest.raises(ValueError, match=r"(?i)header|invalid|CR"):
+    with pytest.raises(ValueError, match=r"one line|CR or LF"):
         composed(Letter(bad, "t", "h"))
-    with pytest.raises(ValueError, match=r"(?i)header|invalid|CR"):
+    with pytest.raises(ValueError, match=r"one line|CR or LF"):
         composed(Letter("s", "t", "h"), operator=bad)
 
 
@@ -152,6 +152,4 @@ def test_of_two_authorities_only_the_one_that_is_named_is_trusted(tmp_path: Path
     server = settings(smtp_ca_file=files.ca).mail_server()
     assert server is not None
     assert server.tls is not None
-    assert [dict(pair[0] for pair in one["subject"])["commonName"] for one in server.tls.get_ca_certs()] == [
-        "Zasov dev stack CA"
-    ]
+    assert ["Zasov dev stack CA" in str(one["subject"]) for one in server.tls.get_ca_certs()] == [True]
