@@ -122,9 +122,7 @@ async def test_a_server_that_stops_offering_starttls_gets_no_more_messages(open_
 
 
 @pytest.mark.row("B2")
-async def test_a_certificate_of_another_authority_is_not_good_enough(
-    open_channel: Open, sink: MailSink, tmp_path: Path
-) -> None:
+async def test_a_certificate_of_another_authority_is_not_enough(open_channel: Open, sink: MailSink, tmp_path: Path) -> None:
     other = make_certificates(tmp_path / "other").ca
     await never_up(await open_channel(up=False, smtp_ca_file=other), lambda: sink.connections > 0)
     assert sink.messages(ADDRESS) == []
