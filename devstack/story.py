@@ -19,6 +19,7 @@ from services.chassis.errors import ServiceError
 FIRST_PASSWORD = "Winter-in-Tver-26"
 WRONG_PASSWORDS = ("Winter-in-Tver-25", "winter-in-tver-26", "Summer-in-Tver-26")
 SECOND_PASSWORD = "Spring-in-Pskov-27"
+THIRD_PASSWORD = "Steppe-26-larks"
 PASSWORDS = (FIRST_PASSWORD, *WRONG_PASSWORDS, SECOND_PASSWORD)
 
 
@@ -67,6 +68,7 @@ class Story:
             "StrikeRecorded",
         )
         await self._step("the used code is refused", self._used_code_is_refused)
+        await self._gets_in_with_a_one_time_password()
         figures["events"] = dict(sorted(Counter(one.kind for one in self._log.arrivals).items()))
         return figures
 
@@ -133,6 +135,26 @@ class Story:
         await self._step("enters the code", enter, "OtpVerified")
         await self._step("chooses a new password", choose, "PasswordReset", "SessionEnded", "AccountUnblocked")
         return round((arrived.result()[2] - asked_at) * 1000, 1)
+
+    async def _gets_in_with_a_one_time_password(self) -> None:
+        person, back_end = self._person, self._person.back_end
+
+        async def ask(step: Step) -> str:
+            tag = await back_end.request_temporary_password(person.phone, person.client)
+            return f"one is on its way, request № {tag}; nothing has changed yet"
+
+        async def use(step: Step) -> str:
+            password, step.message = await person.read_temporary_password()
+            self._grant = await back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+            return "right, and used up; a permanent one must be chosen"
+
+        async def choose(step: Step) -> str:
+            await back_end.choose_permanent_password(self._grant, THIRD_PASSWORD, person.client)
+            return "signed in"
+
+        await self._step("asks for a one-time password", ask, "OtpIssued", "MessageSubmitted")
+        await self._step("signs in with it", use, "OtpVerified", "TemporaryPasswordUsed", "SessionEnded")
+        await self._step("chooses a permanent password", choose, "PasswordReset", "SessionStarted")
 
     def _signs_in(self, password: str) -> Act:
         async def act(step: Step) -> str:

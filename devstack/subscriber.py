@@ -24,6 +24,7 @@ from devstack.handsets import HandsetMessage, Handsets
 from services.chassis.errors import ServiceError, from_rpc_error
 
 _TIMEOUT_S = 15.0
+_TEMPORARY = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
 _CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
 
 
@@ -76,6 +77,23 @@ class BackEnd:
         request = recovery_service_pb2.ChooseRecoveryPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.recovery.ChooseRecoveryPassword, request)).session  # type: ignore[attr-defined]
 
+    async def request_temporary_password(self, phone: str, client: ClientContext) -> str:
+        """The tag that its message names."""
+        request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client)
+        return str((await self.call(self.recovery.RequestTemporaryPassword, request)).tag)  # type: ignore[attr-defined]
+
+    async def sign_in_with_temporary_password(self, phone: str, password: str, client: ClientContext) -> str:
+        """The grant for choosing a permanent one."""
+        request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+            phone=phone, temporary_password=password, client=client
+        )
+        answer = await self.call(self.sign_in_service.SignInWithTemporaryPassword, request)
+        return str(answer.must_choose.grant)  # type: ignore[attr-defined]
+
+    async def choose_permanent_password(self, grant: str, password: str, client: ClientContext) -> Session:
+        request = sign_in_service_pb2.ChoosePermanentPasswordRequest(grant=grant, password=password, client=client)
+        return (await self.call(self.sign_in_service.ChoosePermanentPassword, request)).session  # type: ignore[attr-defined]
+
     async def change_password(self, token: str, old: str, new: str, client: ClientContext) -> None:
         request = account_service_pb2.ChangePasswordRequest(
             session_token=token, old_password=old, new_password=new, client=client
@@ -117,6 +135,15 @@ class Subscriber:
             if found:
                 self.secrets.append(found.group())
                 return CodeMessage(found.group(), message.text)
+
+    async def read_temporary_password(self, timeout: float = 20.0) -> tuple[str, str]:
+        """The one-time password, and the message that it stands in: the next that has one."""
+        while True:
+            text = (await self.next_message(timeout)).text
+            found = _TEMPORARY.search(text)
+            if found:
+                self.secrets.append(found.group())
+                return found.group(), text
 
     async def read_code(self, timeout: float = 20.0) -> str:
         return (await self.next_code_message(timeout)).code

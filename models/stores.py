@@ -19,6 +19,7 @@ _BY_VERSION = {
     "AccountRegistered": "credential_version",
     "PasswordChanged": "credential_version",
     "PasswordReset": "credential_version",
+    "TemporaryPasswordUsed": "credential_version",
     "EpochRaised": "epoch",
 }
 

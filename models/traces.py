@@ -10,7 +10,12 @@ from typing import Any
 
 Line = Mapping[str, Any]
 
-_PASSWORDS = {"PasswordChanged": "change", "PasswordReset": "reset", "AccountRegistered": "reset"}
+_PASSWORDS = {
+    "PasswordChanged": "change",
+    "PasswordReset": "reset",
+    "AccountRegistered": "reset",
+    "TemporaryPasswordUsed": "reset",
+}
 # What ends an attempt and tells of it. Being forgiven or void does not.
 _ENDS = {("failure", "closed"), ("abandon", "closed"), ("settle_right", "settled"), ("give_back", "gone")}
 _PLACES = 3

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.domain import Account, NewSession, fold
+from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import LookupKey, Phone
-from services.auth.vault import AccountVault, Vaults
+from services.auth.vault import AccountVault, Contact, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.outbox_relay import OutboxWaker
@@ -18,6 +19,14 @@ from services.chassis.postgres import Database
 from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
+_NOBODY = UUID(int=0)
+# As much is looked up, and as much comes back, as by `load`.
+_LOAD_STRANGER = (
+    "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
+    " '{}'::uuid[] AS open_failures, $4::bytea AS wrapped, clock_timestamp() AS now"
+    " FROM (VALUES ($1::uuid)) AS asked (id) LEFT JOIN stranger s ON s.stranger_id = asked.id"
+    " LEFT JOIN account_key k ON k.account_id = asked.id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,10 @@ class Accounts:
         self._vaults = vaults
         self._notice_lifetime = notice_lifetime
         self._trace = trace
+        vault, wrapped = vaults.make(_NOBODY)
+        # Opened, and for nothing: as long as an Argon2 hash and a contact are.
+        contact = vault.close_contact(Contact(Phone("+70000000000"), "ru"))
+        self._nobody = vault.close_password("$" * 97), contact, wrapped
 
     async def resolve(self, phone: Phone) -> tuple[UUID | None, DatabaseTime]:
         """The account that the number leads to, if any; and the time."""
@@ -73,15 +86,21 @@ class Accounts:
             " WHERE account_id = $1",
             account_id,
         )
-        if row is None:
-            return None
+        return None if row is None else self._loaded(account_id, row)
+
+    async def load_stranger(self, stranger_id: UUID) -> Loaded:
+        """What is known of somebody unknown, in the shape of an account and for the work of one: the version is the stream's,
+        all else is nobody's.
+        """
+        row = await self._database.fetch_row(_LOAD_STRANGER, stranger_id, *self._nobody)
+        assert row is not None
+        return self._loaded(_NOBODY, row)
+
+    def _loaded(self, account_id: UUID, row: asyncpg.Record) -> Loaded:
         account = Account(
             account_id, row["version"], row["credential_version"], row["password"], row["contact"], tuple(row["open_failures"])
         )
         return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
-
-    async def stranger_version(self, stranger_id: UUID) -> int:
-        return int(await self._database.fetch_value("SELECT version FROM stranger WHERE stranger_id = $1", stranger_id) or 0)
 
     async def append(
         self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin | None, session: NewSession | None = None
@@ -89,13 +108,13 @@ class Accounts:
         """Raises Conflict: reload and decide again. The session is the one that a SessionStarted among the facts is about."""
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
-        keep = next((f.payload.all_except_session_id for f in facts if isinstance(f.payload, SessionEnded)), None)
+        keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
         await self._append(
             events, facts,
             "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep and UUID(keep), _notices(facts, events), self._notice_lifetime,
+            keep, _notices(facts, events), self._notice_lifetime,
         )  # fmt: skip
 
     async def append_stranger(

@@ -16,6 +16,7 @@ from zasov.events.v1.auth_event_pb2 import (
     PasswordReset,
     SessionEnded,
     SessionStarted,
+    TemporaryPasswordUsed,
 )
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Credential
 
@@ -26,7 +27,7 @@ _LENGTH_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The state row. password and contact are sealed with the account's own key."""
+    """The state row. password and contact are sealed with the account's own key; no password: one is to be chosen."""
 
     account_id: UUID
     version: int = 0
@@ -112,11 +113,22 @@ def decide_refusal(reason: "LoginRefused.Reason.ValueType", credential: Credenti
     return [Fact(LoginRefused(reason=reason, credential=credential, identifier_known=known))]
 
 
-def decide_change(account: Account, verified_version: int, sealed_password: bytes, session_id: UUID) -> list[Fact]:
-    """A new password by one who knew the old one: all other sessions end (M8). Raises PasswordMoved."""
+def decide_change(
+    account: Account,
+    verified_version: int,
+    attempt_id: UUID,
+    forgiven: Sequence[UUID],
+    sealed_password: bytes,
+    session_id: UUID,
+) -> list[Fact]:
+    """A new password by one who knew the old one, at a settled guess: all other sessions end (M8). Raises PasswordMoved."""
     if account.credential_version != verified_version:
         raise PasswordMoved
-    changed = PasswordChanged(credential_version=account.credential_version + 1)
+    changed = PasswordChanged(
+        credential_version=account.credential_version + 1,
+        attempt_id=str(attempt_id),
+        forgiven_attempt_ids=[str(one) for one in forgiven],
+    )
     return [Fact(changed, secret=sealed_password), _others_ended(session_id)]
 
 
@@ -128,13 +140,19 @@ def decide_reset(
     return [Fact(reset, secret=sealed_password), _others_ended(session.session_id), _session_started(session)]
 
 
+def decide_temporary_use(account: Account) -> list[Fact]:
+    """A one-time password was right: the permanent one goes with it, and every session (M5, rule 10)."""
+    used = TemporaryPasswordUsed(credential_version=account.credential_version + 1)
+    return [Fact(used), Fact(SessionEnded(all=True, reason=SessionEnded.REASON_TEMPORARY_PASSWORD))]
+
+
 def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
     """The state after one more event; its version is the caller's to keep."""
     match event:
         case AccountRegistered():
             contact, password = _split(secret or b"")
             return replace(account, credential_version=event.credential_version, contact=contact, password=password)
-        case PasswordChanged() | PasswordReset():
+        case PasswordChanged() | PasswordReset() | TemporaryPasswordUsed():
             version = event.credential_version
             return replace(account, credential_version=version, password=secret or b"", open_failures=())
         case PasswordRehashed():
@@ -166,9 +184,14 @@ def session_changes(
             begun = Session(secret or b"", event.expires_at.ToDatetime(tzinfo=UTC))
             return {UUID(event.session_id): begun}
         case SessionEnded():
-            ended = {UUID(event.session_id)} if event.session_id else sessions.keys() - {UUID(event.all_except_session_id)}
+            ended = {UUID(event.session_id)} if event.session_id else sessions.keys() - {spared_session(event)}
             return {one: replace(sessions[one], ended_at=at) for one in ended if sessions[one].ended_at is None}
     return {}
+
+
+def spared_session(ended: SessionEnded) -> UUID:
+    """The one session that an end of many leaves alone; nobody's id if it is of all."""
+    return UUID(int=0) if ended.all else UUID(ended.all_except_session_id)
 
 
 def _session_started(session: NewSession) -> Fact:

@@ -1,4 +1,5 @@
-"""Registration (M2) and recovery (M4): a code proves the number, a grant leads from step to step, a password ends it.
+"""Registration (M2), recovery (M4), one-time passwords (M5): a code proves the number, a grant leads from step to step, a
+password ends it.
 
 A grant is opaque, single use, and bound to flow, purpose and step. A step cannot be called without that of the step before.
 """
@@ -59,16 +60,26 @@ class Flows:
         self._seal = seal
         self._lifetime = lifetime
 
-    async def open(self, flow: Flow) -> str:
-        """Stores a flow whose code has been sent. Returns the grant."""
+    async def open(self, flow: Flow, lifetime: timedelta | None = None) -> tuple[str, datetime]:
+        """Stores a flow at its step; one of the same id gives way. Returns the grant and its expiry."""
         grant, grant_hash = _new_grant(flow.flow_id)
-        await self._database.execute(
+        expires_at: datetime = await self._database.fetch_value(
             "INSERT INTO flow (flow_id, purpose, step, grant_hash, challenge_id, subject_id, account_id, details, expires_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9::interval)",
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9::interval)"
+            " ON CONFLICT (flow_id) DO UPDATE SET step = excluded.step, grant_hash = excluded.grant_hash,"
+            " challenge_id = excluded.challenge_id, account_id = excluded.account_id, details = excluded.details,"
+            " expires_at = excluded.expires_at RETURNING expires_at",
             flow.flow_id, flow.purpose, flow.step, grant_hash, flow.challenge_id, flow.subject_id, flow.account_id,
-            self._close(flow), self._lifetime,
+            self._close(flow), lifetime or self._lifetime,
         )  # fmt: skip
-        return grant
+        return grant, expires_at
+
+    async def newest(self, flow_id: UUID) -> Flow | None:
+        """A flow that is found without its grant: that of a one-time password, of which a subscriber has one at a time."""
+        row = await self._database.fetch_row(
+            "SELECT * FROM flow WHERE flow_id = $1 AND step = $2 AND expires_at > clock_timestamp()", flow_id, Step.CODE_SENT
+        )
+        return None if row is None else self._open(row)
 
     async def find(self, grant: str, purpose: OtpPurpose.ValueType, step: Step) -> Flow:
         """The flow that the grant belongs to. Raises ServiceError GRANT_INVALID."""

@@ -128,10 +128,11 @@ class Guesses:
             if not admission.spent:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
             raise
-        if isinstance(loaded, StrangersStream) or not right:
+        if not right:
             version = _version_of(loaded)
             await self._record(guess, lambda: _failure_in_time(admission, version, guess), loaded)
             raise errors.credentials_rejected(admission.attempts_left)
+        assert isinstance(loaded, Loaded)  # no guess at somebody unknown is right
         return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
 
     async def _settle_right(self, guess: Guess, admission: Admission, account_id: UUID, on_right: OnRight[R]) -> R:
@@ -185,7 +186,7 @@ class Guesses:
     async def _load(self, guess: Guess) -> Loaded | StrangersStream:
         """As many round trips for somebody unknown as for somebody known."""
         if guess.account_id is None:
-            return StrangersStream(await self._accounts.stranger_version(guess.pseudonym))
+            return StrangersStream((await self._accounts.load_stranger(guess.pseudonym)).account.version)
         return await self._reload(guess.account_id)
 
     async def _reload(self, account_id: UUID) -> Loaded:
@@ -195,16 +196,19 @@ class Guesses:
         return loaded
 
     async def _evaluate(self, guess: Guess, admission: Admission, loaded: Loaded | StrangersStream) -> bool:
-        hashed = loaded.vault.open_password(loaded.account.password) if isinstance(loaded, Loaded) else self._line.dummy_hash
+        sealed = loaded.account.password if isinstance(loaded, Loaded) else b""
+        # Without a password, for nobody or until one is chosen after a one-time one, the same work is done for nothing.
+        hashed = loaded.vault.open_password(sealed) if isinstance(loaded, Loaded) and sealed else self._line.dummy_hash
         right = await self._line.verify(admission, lambda: guess.may_start() and admission.in_time(), hashed, guess.password)
         if right is None or not admission.in_time():
             # Never evaluated; or swept up soon, or already: a late outcome could be a fourth guess (rule 5).
             raise unavailable()
+        right = right and bool(sealed)
         self._trace.write(
             "evaluated",
             subject=guess.guarded.owner_id,
             attempt=admission.attempt_id,
-            right=right and guess.known,
+            right=right,
             version=_version_of(loaded),
         )
         return right
@@ -229,7 +233,7 @@ class Guesses:
                     await self._accounts.append_stranger(guess.pseudonym, version, facts(), guess.time.now(), guess.origin)
                     return
                 except Conflict:
-                    version = await self._accounts.stranger_version(guess.pseudonym)
+                    version = (await self._accounts.load_stranger(guess.pseudonym)).account.version
         raise unavailable()
 
     async def _until_appended(self, loaded: Loaded, append: Callable[[Loaded], Awaitable[R]]) -> R:

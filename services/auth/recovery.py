@@ -2,13 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from zasov.auth.v1.common_pb2 import CodeSent
 from zasov.events.v1.auth_event_pb2 import PasswordReset
 from zasov.events.v1.meta_pb2 import Origin
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_REGISTRATION, OtpPurpose
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_RECOVERY,
+    OTP_PURPOSE_REGISTRATION,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+    OtpPurpose,
+)
 from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
@@ -32,10 +37,30 @@ from services.chassis.shielded import Shielded
 
 Begun = tuple[UUID, NewSession, str]
 
+_VIA = {
+    OTP_PURPOSE_RECOVERY: PasswordReset.VIA_RECOVERY,
+    OTP_PURPOSE_REGISTRATION: PasswordReset.VIA_REGISTRATION,
+    OTP_PURPOSE_TEMPORARY_PASSWORD: PasswordReset.VIA_TEMPORARY_PASSWORD,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A code that is asked for. language: "ru", "en" or empty. account_id: None for somebody unknown."""
+
+    flow_id: UUID
+    purpose: OtpPurpose.ValueType
+    subject_id: UUID
+    account_id: UUID | None
+    phone: Phone
+    language: str
+    origin: Origin
+    least_digits: int = 0
+
 
 @dataclass(frozen=True)
 class Recovery:
-    """One of the two flows; `purpose` says which."""
+    """One of the flows that end with a new password; `purpose` says which."""
 
     purpose: OtpPurpose.ValueType
     accounts: Accounts
@@ -56,33 +81,45 @@ class Recovery:
         """
         account_id, time = await self.accounts.resolve(phone)
         origin = client.origin(self.pseudonyms, time.now(), phone)
-        least_digits = await self._check_origin(origin, client)
+        least_digits = await self.check_origin(origin, client)
+        subject_id = account_id or self.lookup.guard_of(phone)
+        asked = Asked(uuid4(), self.purpose, subject_id, account_id, phone, client.language, origin, least_digits)
+        flow, issued = await self.issue(asked)
+        grant, _ = await self.flows.open(flow)
+        return _code_sent(grant, issued)
+
+    async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
+        """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
+        CODE_BUDGET_SPENT.
+        """
         # Looks as much up for somebody unknown.
-        loaded = await self.accounts.load(account_id or UUID(int=0))
-        language = self._language(loaded, client)
-        flow_id, subject_id = uuid4(), account_id or self.lookup.guard_of(phone)
-        send_to = (phone, language) if account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
-        issued = await self.codes.issue(flow_id, subject_id, self.purpose, send_to, origin, least_digits)
+        accounts, known = self.accounts, asked.account_id
+        loaded = await accounts.load(known) if known else await accounts.load_stranger(asked.subject_id)
+        language = self._language(loaded, asked)
+        send_to = (asked.phone, language) if asked.account_id or asked.purpose == OTP_PURPOSE_REGISTRATION else None
+        issued = await self.codes.issue(
+            asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
+        )
         flow = Flow(
-            flow_id=flow_id,
-            purpose=self.purpose,
+            flow_id=asked.flow_id,
+            purpose=asked.purpose,
             step=Step.CODE_SENT,
             challenge_id=UUID(issued.challenge_id),
-            subject_id=subject_id,
-            account_id=account_id,
-            phone=phone,
+            subject_id=asked.subject_id,
+            account_id=asked.account_id,
+            phone=asked.phone,
             language=language,
             credential_version=loaded.account.credential_version if loaded else 0,
-            expires_at=time.now(),
+            expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
         )
-        return _code_sent(await self.flows.open(flow), issued)
+        return flow, issued
 
     async def send_again(self, grant: str, client: Client) -> CodeSent:
         """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         _, time = await self.accounts.resolve(flow.phone)
         origin = client.origin(self.pseudonyms, time.now(), flow.phone)
-        least_digits = await self._check_origin(origin, client)
+        least_digits = await self.check_origin(origin, client)
         send_to = (flow.phone, flow.language) if flow.account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
         issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin, least_digits)
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
@@ -138,7 +175,6 @@ class Recovery:
         return account_id, session, token
 
     async def _reset(self, flow: Flow, account_id: UUID, hashed: str, origin: Origin) -> Begun:
-        via = PasswordReset.VIA_REGISTRATION if self.purpose == OTP_PURPOSE_REGISTRATION else PasswordReset.VIA_RECOVERY
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
@@ -146,7 +182,7 @@ class Recovery:
                 # Another password was set since this flow began, or the number's first: it must not undo that.
                 raise errors.grant_invalid()
             session, token = new_session(account_id, now, self.session_lifetime)
-            facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
+            facts = decide_reset(account, _VIA[self.purpose], loaded.vault.close_password(hashed), session)
             try:
                 await self.accounts.append(account, facts, now, origin, session)
             except Conflict:
@@ -154,7 +190,7 @@ class Recovery:
             await tell_new_version(self.lockout, account_id, account.credential_version + 1)
             return account_id, session, token
 
-    async def _check_origin(self, origin: Origin, client: Client) -> int:
+    async def check_origin(self, origin: Origin, client: Client) -> int:
         """Digits that a code must have at least; 0: any."""
         try:
             return await self.lockout.check_origin(origin, await self.captcha.settles(client.captcha_proof))
@@ -163,10 +199,10 @@ class Recovery:
         except CaptchaRequired:
             raise errors.captcha_required() from None
 
-    def _language(self, loaded: Loaded | None, client: Client) -> str:
-        """The account's, or the caller's, or the operator's."""
+    def _language(self, loaded: Loaded | None, asked: Asked) -> str:
+        """The account's, or the caller's, or the operator's. Nobody's is opened too, for the time that it takes."""
         on_file = loaded.vault.open_contact(loaded.account.contact).language if loaded else ""
-        return on_file or client.language or self.default_language
+        return (on_file if asked.account_id else "") or asked.language or self.default_language
 
     async def _load(self, account_id: UUID) -> Loaded:
         loaded = await self.accounts.load(account_id)

@@ -18,7 +18,11 @@ from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_
 from zasov.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_RECOVERY, OTP_PURPOSE_REGISTRATION
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_RECOVERY,
+    OTP_PURPOSE_REGISTRATION,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+)
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
@@ -42,6 +46,7 @@ from services.auth.servicers import (
 )
 from services.auth.settings import AuthSettings
 from services.auth.sign_in import SignIn
+from services.auth.temporary import TemporaryPasswords
 from services.auth.vault import Vaults
 from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
@@ -100,14 +105,15 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             captcha=captcha,
         )
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
+        temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
         notices = _notices(settings, database, accounts)
 
         def add(grpc_server: grpc.aio.Server) -> None:
-            add_SignInServiceServicer_to_server(SignInServicer(sign_in, settings.region), grpc_server)
+            add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
             add_AccountServiceServicer_to_server(AccountServicer(sign_in), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
-            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, settings.region), grpc_server)
+            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
 
         life.keep_running(_tidy_for_ever(flows), "housekeeping")

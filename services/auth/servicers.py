@@ -1,5 +1,6 @@
 """zasov.auth.v1: translates between the wire and the use cases, and nothing else."""
 
+from datetime import datetime
 from uuid import UUID
 
 from zasov.auth.v1 import (
@@ -25,6 +26,7 @@ from services.auth.notices import Notices
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
 from services.auth.sign_in import SignIn
+from services.auth.temporary import TemporaryPasswords, normalise_temporary
 from services.chassis.errors import invalid
 from services.chassis.interceptors import Context
 
@@ -33,8 +35,9 @@ _LONGEST_CLAIMANT = 128
 
 
 class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
-    def __init__(self, sign_in: SignIn, region: str) -> None:
+    def __init__(self, sign_in: SignIn, temporary: TemporaryPasswords, region: str) -> None:
         self._sign_in = sign_in
+        self._temporary = temporary
         self._region = region
 
     async def SignIn(self, request: sign_in_service_pb2.SignInRequest, context: Context) -> sign_in_service_pb2.SignInResponse:
@@ -42,6 +45,20 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
         password = normalise(request.password, "password")
         begun = await self._sign_in.sign_in(phone, password, check_client(request.client))
         return sign_in_service_pb2.SignInResponse(session=_session(*begun))
+
+    async def SignInWithTemporaryPassword(
+        self, request: sign_in_service_pb2.SignInWithTemporaryPasswordRequest, context: Context
+    ) -> sign_in_service_pb2.SignInWithTemporaryPasswordResponse:
+        phone = parse_phone(request.phone, self._region)
+        password = normalise_temporary(request.temporary_password, "temporary_password")
+        grant, expires_at = await self._temporary.sign_in(phone, password, check_client(request.client))
+        return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(must_choose=_confirmed(grant, expires_at))
+
+    async def ChoosePermanentPassword(
+        self, request: sign_in_service_pb2.ChoosePermanentPasswordRequest, context: Context
+    ) -> sign_in_service_pb2.ChoosePermanentPasswordResponse:
+        begun = await _choose(self._temporary.recovery, request.grant, request.password, request.client)
+        return sign_in_service_pb2.ChoosePermanentPasswordResponse(session=_session(*begun))
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
@@ -110,8 +127,9 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
 
 
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
-    def __init__(self, recovery: Recovery, region: str) -> None:
+    def __init__(self, recovery: Recovery, temporary: TemporaryPasswords, region: str) -> None:
         self._recovery = recovery
+        self._temporary = temporary
         self._region = region
 
     async def StartRecovery(
@@ -138,6 +156,15 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     ) -> recovery_service_pb2.ChooseRecoveryPasswordResponse:
         begun = await _choose(self._recovery, request.grant, request.password, request.client)
         return recovery_service_pb2.ChooseRecoveryPasswordResponse(session=_session(*begun))
+
+    async def RequestTemporaryPassword(
+        self, request: recovery_service_pb2.RequestTemporaryPasswordRequest, context: Context
+    ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
+        phone = parse_phone(request.phone, self._region)
+        issued = await self._temporary.request(phone, check_client(request.client))
+        return recovery_service_pb2.RequestTemporaryPasswordResponse(
+            expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag
+        )
 
 
 class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
@@ -169,8 +196,11 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
 async def _confirm(flow: Recovery, grant: str, code: str, client: common_pb2.ClientContext) -> common_pb2.CodeConfirmed:
     if not (code.isascii() and code.isdigit() and len(code) in (4, 6, _LONGEST_CODE)):
         raise invalid({"code": "must be 4, 6 or 8 digits"})
-    next_grant, expires_at = await flow.confirm(_required("grant", grant), code, check_client(client))
-    confirmed = common_pb2.CodeConfirmed(grant=next_grant)
+    return _confirmed(*await flow.confirm(_required("grant", grant), code, check_client(client)))
+
+
+def _confirmed(grant: str, expires_at: datetime) -> common_pb2.CodeConfirmed:
+    confirmed = common_pb2.CodeConfirmed(grant=grant)
     confirmed.expires_at.FromDatetime(expires_at)
     return confirmed
 

@@ -104,7 +104,10 @@ class SignIn:
                 # Only now: a wrong old password must not cost a second hash.
                 hashed[:] = hashed or [await self._line.hash(place, new)]
                 sealed = current.vault.close_password(hashed[0])
-                facts = decide_change(current.account, settled.admission.epoch, sealed, live.session_id)
+                admission = settled.admission
+                facts = decide_change(
+                    current.account, admission.epoch, admission.attempt_id, settled.forgiven, sealed, live.session_id
+                )
                 await self._accounts.append(current.account, facts, current.time.now(), guess.origin)
                 return settled.admission.epoch + 1
 

@@ -16,6 +16,7 @@ from zasov.events.v1.auth_event_pb2 import (
     LoginSucceeded,
     PasswordChanged,
     PasswordReset,
+    TemporaryPasswordUsed,
 )
 from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
@@ -36,7 +37,15 @@ from services.lockout.store import LockoutStore
 
 # Told by the record's header, so that what is of no interest is never parsed.
 AUTH_KINDS = frozenset(
-    {"AccountRegistered", "LoginSucceeded", "LoginFailed", "LoginRefused", "PasswordChanged", "PasswordReset"}
+    {
+        "AccountRegistered",
+        "LoginSucceeded",
+        "LoginFailed",
+        "LoginRefused",
+        "PasswordChanged",
+        "PasswordReset",
+        "TemporaryPasswordUsed",
+    }
 )
 # Those that soft limits count.
 FAILURE_KINDS = frozenset({"LoginFailed", "LoginRefused"})
@@ -128,7 +137,7 @@ def _settle_one(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) ->
             return _settle_strangers_failure(UUID(attempt), store)
         case LoginSucceeded(attempt_id=attempt, credential=credential) if UUID(attempt) in still_open:
             return store.settle_right(SubjectKey(owner, credential, stranger=False), UUID(attempt), [])
-        case AccountRegistered() | PasswordChanged() | PasswordReset() as password:
+        case AccountRegistered() | PasswordChanged() | PasswordReset() | TemporaryPasswordUsed() as password:
             key = SubjectKey(owner, CREDENTIAL_PASSWORD, stranger=False)
             return store.raise_epoch(key, password.credential_version)
         case _:

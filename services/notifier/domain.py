@@ -36,8 +36,13 @@ class Kind(StrEnum):
     """What a message says: the name of its templates."""
 
     CODE = "code"
+    TEMPORARY_PASSWORD = "temporary_password"  # noqa: S105  # a name
     ACCOUNT_BLOCKED = "account_blocked"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
+
+
+# Secrets that otp issues; whom to send them to, and until when, is claimed there.
+FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD})
 
 
 class ChannelId(StrEnum):
@@ -91,7 +96,7 @@ class Policy:
 
     def most_resends(self, kind: Kind) -> int:
         """A second code costs an SMS and helps; a second notice alarms, and the first may have come."""
-        return self.code_resends if kind is Kind.CODE else 0
+        return self.code_resends if kind in FROM_OTP else 0
 
     def pause(self, tries: int, jitter: float) -> timedelta:
         """Before the next try, after `tries` that came to nothing. jitter: 0 to 1; takes away up to half."""

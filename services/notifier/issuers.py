@@ -17,7 +17,7 @@ from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDel
 from services.chassis.clock import boottime
 from services.chassis.errors import INTERNAL, ServiceError
 from services.chassis.rpc_clients import call
-from services.notifier.domain import ChannelId, Kind, Message, Report
+from services.notifier.domain import FROM_OTP, ChannelId, Message, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Issuers:
     async def claim(self, message: Message) -> Claimed:
         """Raises ServiceError: DELIVERY_VOID, DELIVERY_CLAIMED, NOTICE_NOT_YET_KNOWN, or that the service is away."""
         asked_at = boottime()  # the lifetime began to run before the answer came
-        if message.kind is Kind.CODE:
+        if message.kind in FROM_OTP:
             code = await self._call(
                 self._otp.Claim,
                 otp_pb.ClaimRequest(
@@ -66,7 +66,7 @@ class Issuers:
     async def report(self, message: Message, report: Report) -> None:
         """Tells how it ended. Raises ServiceError."""
         event_id = str(message.cause_event_id)
-        if message.kind is Kind.CODE:
+        if message.kind in FROM_OTP:
             await self._call(
                 self._otp.Report,
                 otp_pb.ReportRequest(challenge_id=str(message.cause_stream_id), event_id=event_id, outcome=_OTP[report]),

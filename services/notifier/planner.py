@@ -10,18 +10,26 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset
 from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
-from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpIssued
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+    OtpEvent,
+    OtpIssued,
+)
 
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS, Poison, header
 from services.notifier.domain import Kind, Wanted
+
+_ONE_TIME_PASSWORDS = (OTP_PURPOSE_TEMPORARY_PASSWORD, OTP_PURPOSE_COMMANDED_PASSWORD)
 
 Planned = Callable[[EventMeta, Message], Wanted | None]
 
 
 def _code(meta: EventMeta, issued: Message) -> Wanted:
     assert isinstance(issued, OtpIssued)
-    return _wanted(meta, Kind.CODE, _uuid(meta.stream_id), _time(issued.expires_at))
+    kind = Kind.TEMPORARY_PASSWORD if issued.purpose in _ONE_TIME_PASSWORDS else Kind.CODE
+    return _wanted(meta, kind, _uuid(meta.stream_id), _time(issued.expires_at))
 
 
 def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:

@@ -19,6 +19,7 @@ LANGUAGES = ("ru", "en")
 # What each message's text must name, each exactly once, and nothing else.
 FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.CODE: frozenset({"code", "tag"}),
+    Kind.TEMPORARY_PASSWORD: frozenset({"code", "tag"}),
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
 }
@@ -30,6 +31,8 @@ BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED})
 MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.CODE, "ru"): 1,
     (Kind.CODE, "en"): 1,
+    (Kind.TEMPORARY_PASSWORD, "ru"): 2,
+    (Kind.TEMPORARY_PASSWORD, "en"): 1,
     (Kind.ACCOUNT_BLOCKED, "ru"): 3,
     (Kind.ACCOUNT_BLOCKED, "en"): 2,
     (Kind.PASSWORD_CHANGED, "ru"): 3,
@@ -70,7 +73,7 @@ class Templates:
 
 
 # The longest that a field can be, to count parts by.
-_LONGEST = {"code": "0" * 8, "tag": "9" * 6}
+_LONGEST = {"code": "0" * 10, "tag": "9" * 6}
 
 
 def _load(folder: Path, kind: Kind, language: str) -> str:

@@ -20,7 +20,7 @@ from services.chassis.sealing import Seal
 from services.chassis.telemetry import logger
 from services.otp import domain, errors
 from services.otp.brake import Spray
-from services.otp.codes import CodeKey, impossible_mac, new_code, new_tag
+from services.otp.codes import PASSWORD_LENGTHS, CodeKey, impossible_mac, new_code, new_password, new_tag
 from services.otp.deliveries import Destination, Parcel, decoy_destination
 from services.otp.domain import Challenge, CheckMade, GiveWay, IssuedSecret, Lapse, Purpose, Refused, Rules, State
 from services.otp.store import Issuing, Row, Store
@@ -116,12 +116,14 @@ class Challenges:
         if older is not None:
             facts = domain.decide(older.challenge, GiveWay(), now)
             await issuing.append(*_change(older, facts, now, origin))
-        challenge_id, code, tag = uuid4(), new_code(verdict.digits), new_tag()
+        is_password = binding.purpose in PASSWORD_LENGTHS
+        code = new_password(verdict.digits) if is_password else new_code(verdict.digits)
+        challenge_id, tag = uuid4(), new_tag()
         mac = self._key.mac(challenge_id, code)
         secret = IssuedSecret(
             binding.subject_id, binding.flow_id, self._rules.tries, not is_public, mac if is_public else impossible_mac()
         )
-        fact = domain.issued(binding.purpose, verdict.digits, now + self._rules.lifetime)
+        fact = domain.issued(binding.purpose, verdict.digits, now + self._rules.lifetime_of(binding.purpose))
         challenge = domain.evolve(None, fact, now, secret)
         events = stamp(
             OtpEvent, challenge_id, 0, [Fact(fact, seal_secret(self._seal, challenge_id, secret), is_public)], now, origin

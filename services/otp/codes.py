@@ -6,14 +6,26 @@ import re
 import secrets
 from uuid import UUID
 
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD, OTP_PURPOSE_TEMPORARY_PASSWORD, OtpPurpose
+
 LENGTHS = (4, 6, 8)
+# One-time passwords are guessed at by whoever knows the number, without a flow of his own: 40 bits and more, against 3 tries.
+# Their lengths differ, so that what is typed says which of the two it is, and one guess tests one of them.
+PASSWORD_LENGTHS: "dict[OtpPurpose.ValueType, int]" = {OTP_PURPOSE_TEMPORARY_PASSWORD: 8, OTP_PURPOSE_COMMANDED_PASSWORD: 10}
 MAC_BYTES = 32
 _FORM = re.compile(r"[0-9]{4,8}")
+# Nothing that is mistaken for another when it is read off a handset.
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
 def new_code(digits: int) -> str:
     """Decimal digits, each code as likely as any other, leading zeros included."""
     return f"{secrets.randbelow(10**digits):0{digits}d}"
+
+
+def new_password(characters: int) -> str:
+    """Capitals and digits, 5 bits each."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(characters))
 
 
 def new_tag() -> str:
@@ -24,8 +36,10 @@ def new_tag() -> str:
     return f"{secrets.randbelow(100):02d}"
 
 
-def is_well_formed(text: str) -> bool:
-    """Whether the text could be a code: 4, 6 or 8 decimal digits of ASCII."""
+def is_well_formed(text: str, purpose: "OtpPurpose.ValueType") -> bool:
+    """Whether the text could be a code: 4, 6 or 8 decimal digits of ASCII; or a one-time password of that purpose."""
+    if purpose in PASSWORD_LENGTHS:
+        return len(text) == PASSWORD_LENGTHS[purpose] and set(text) <= set(_ALPHABET)
     return len(text) in LENGTHS and _FORM.fullmatch(text) is not None
 
 

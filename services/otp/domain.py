@@ -22,6 +22,8 @@ from zasov.events.v1.otp_event_pb2 import (
     OtpVerified,
 )
 
+from services.otp.codes import PASSWORD_LENGTHS
+
 BUDGET_WINDOW = timedelta(hours=24)
 
 # Names that only the stubs know.
@@ -160,12 +162,16 @@ class Rules:
 
     digits: int
     lifetime: timedelta
+    password_lifetime: timedelta
     tries: int
     cool_down: timedelta
     longer_after_wrong: int
     longest_after_wrong: int
     refuse_after_wrong: int
     issues_per_day: int
+
+    def lifetime_of(self, purpose: Purpose) -> timedelta:
+        return self.password_lifetime if purpose in PASSWORD_LENGTHS else self.lifetime
 
     def digits_after(self, wrong: int) -> int:
         if wrong >= self.longest_after_wrong:
@@ -225,6 +231,8 @@ def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime, least_d
     last = max((at for at, what in budget.issued if what == purpose), default=None)
     if last is not None and now < last + rules.cool_down:
         return Refused(OtpRefused.REASON_COOL_DOWN, last + rules.cool_down - now)
+    if purpose in PASSWORD_LENGTHS:
+        return Admitted(PASSWORD_LENGTHS[purpose])
     return Admitted(max(least_digits, rules.digits_after(len(budget.wrong_at))))
 
 

@@ -66,7 +66,7 @@ class OtpServicer(OtpServiceServicer):
         fields = _Fields()
         challenge_id = fields.uuid("challenge_id", request.challenge_id)
         binding = fields.binding(request)
-        fields.require("code", codes.is_well_formed(request.code), "must be 4, 6 or 8 digits")
+        fields.require("code", codes.is_well_formed(request.code, request.purpose), "has not the form of its purpose")
         origin = fields.origin(request)
         fields.check()
         checked = await self._challenges.verify(challenge_id, binding, request.code, origin)

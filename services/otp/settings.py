@@ -18,6 +18,9 @@ class OtpSettings(ChassisSettings):
 
     code_digits: int = Field(default=4, description="Digits of a code for a subject without wrong checks: 4, 6 or 8.")
     code_lifetime_s: float = Field(default=300.0, gt=0, le=3600, description="Seconds until a code is refused.")
+    password_lifetime_s: float = Field(
+        default=1800.0, gt=0, le=86400, description="Seconds until a one-time password is refused (M5)."
+    )
     code_tries: int = Field(default=3, ge=1, le=10, description="Checks that one code allows.")
     cool_down_s: float = Field(
         default=30.0, ge=0, le=3600, description="Seconds until a subject may ask for another code of the same purpose."
@@ -94,6 +97,7 @@ class OtpSettings(ChassisSettings):
         return Rules(
             digits=self.code_digits,
             lifetime=timedelta(seconds=self.code_lifetime_s),
+            password_lifetime=timedelta(seconds=self.password_lifetime_s),
             tries=self.code_tries,
             cool_down=timedelta(seconds=self.cool_down_s),
             longer_after_wrong=self.longer_after_wrong,

@@ -70,6 +70,28 @@ async def test_only_the_newest_code_of_a_flow_works_and_each_message_names_its_r
     await person.sign_in(NEW_PASSWORD)
 
 
+@pytest.mark.row("M5")
+@pytest.mark.row("M3")
+async def test_a_one_time_password_opens_a_blocked_account_once_and_only_to_choose_a_permanent_one(
+    system: System,
+) -> None:
+    person, account_id = await system.registered()
+    session = await person.sign_in(PASSWORD)
+    for _ in range(3):
+        await person.refused(WRONG)
+    await system.until_settled(account_id)
+    await system.back_end.request_temporary_password(person.phone, person.client)
+    password, _ = await person.read_temporary_password()
+    assert (await person.refused(PASSWORD)).reason == "SIGN_IN_BLOCKED"
+    assert await system.back_end.is_active(session.token)
+    grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+    assert not await system.back_end.is_active(session.token)
+    with pytest.raises(Exception, match="CODE_DEAD"):
+        await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+    await system.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
+    await person.sign_in(NEW_PASSWORD)
+
+
 @pytest.mark.row("M3")
 async def test_somebody_unknown_is_answered_like_somebody_known(system: System) -> None:
     known, account_id = await system.registered()

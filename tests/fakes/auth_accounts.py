@@ -52,9 +52,10 @@ class FakeAccounts:
             return None
         return Loaded(self.account, self.vault, DatabaseTime.just_read(NOW))
 
-    async def stranger_version(self, stranger_id: UUID) -> int:
+    async def load_stranger(self, stranger_id: UUID) -> Loaded:
         self.steps.append("load")
-        return len(self.strangers.get(stranger_id, ()))
+        nobody = Account(UUID(int=0), version=len(self.strangers.get(stranger_id, ())))
+        return Loaded(nobody, self.vault, DatabaseTime.just_read(NOW))
 
     async def append(
         self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin | None, session: NewSession | None = None

@@ -62,6 +62,7 @@ class Reader:
             finally:
                 await connection.close()
         await self._read_kafka()
+        await self._read_what_came_meanwhile(history)
         history.records, history.dead_letters = list(self._records), self._dead_letters
         history.texts = _texts(self._stack.state_dir / "smsc")
         return history
@@ -97,6 +98,17 @@ class Reader:
         history.passwords = dict(self._passwords)
         for row in await connection.fetch("SELECT session_id, ended_at FROM session"):
             (history.live_sessions if row["ended_at"] is None else history.ended_sessions).add(row["session_id"])
+
+    async def _read_what_came_meanwhile(self, history: History) -> None:
+        """Codes expire by themselves: between the reading of the store and that of Kafka, too."""
+        read = {event.event_id for event in history.events}
+        late = [record.event_id for record in self._records if record.service == "otp" and record.event_id not in read]
+        connection = await asyncpg.connect(self._stack.at.databases["otp"])
+        try:
+            rows = await connection.fetch("SELECT * FROM event WHERE event_id = ANY($1)", late)
+        finally:
+            await connection.close()
+        history.events += [_event("otp", row) for row in rows]
 
     async def _read_kafka(self) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._stack.at.kafka, auto_offset_reset="earliest")

@@ -57,7 +57,7 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
             found.append(f"a message of kind {message.kind} is left {message.state}")
         if message.state == "delivered" and message.notification_id not in arrived:
             found.append(f"a message of kind {message.kind} is told to be delivered, and is not")
-        if message.state == "void" and message.kind != "code":
+        if message.state == "void" and message.kind not in ("code", "temporary_password"):
             # A code may have been used, superseded or have expired; a notice is open for hours.
             found.append(f"a notice of kind {message.kind} was never sent")
     return found
@@ -65,7 +65,7 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
 
 def _phone_of(message: Sms, history: History) -> str:
     """Whose handset it was for; empty: not known."""
-    if message.kind == "code":
+    if message.kind in ("code", "temporary_password"):
         call = history.call_of.get(history.trace_of.get(message.cause_event_id, ""))
         return call.phone if call else ""
     account = history.accounts.get(message.cause_stream_id)

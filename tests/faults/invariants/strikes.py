@@ -52,9 +52,9 @@ def ledgers(history: History) -> dict[UUID, Ledger]:
                 ledger.cleared[what.attempt_id] = event.version
             case "EpochRaised":
                 ledger.raised[what.epoch] = event.version
-    for event in history.of("auth", "LoginFailed", "LoginSucceeded"):
+    for event in history.of("auth", "LoginFailed", "LoginSucceeded", "PasswordChanged"):
         what = event.payload
-        if event.kind == "LoginSucceeded":
+        if event.kind != "LoginFailed":
             ledger = found[event.stream_id]
             ledger.succeeded[what.attempt_id] = event.version
             for attempt in what.forgiven_attempt_ids:

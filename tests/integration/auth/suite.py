@@ -96,6 +96,21 @@ class Auth:
         request = sign_in_service_pb2.SignInRequest(phone=phone, password=password, client=client(**context))
         return (await self.signing_in.SignIn(request, timeout=timeout)).session
 
+    async def request_temporary(self, phone: str = PHONE, **context: str) -> Any:
+        request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client(**context))
+        return await self.recovery.RequestTemporaryPassword(request, timeout=20)
+
+    async def use_temporary(self, password: str, phone: str = PHONE) -> str:
+        """The grant for choosing a permanent one."""
+        request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+            phone=phone, temporary_password=password, client=client()
+        )
+        return str((await self.signing_in.SignInWithTemporaryPassword(request, timeout=20)).must_choose.grant)
+
+    async def choose_permanent(self, grant: str, password: str = NEW_PASSWORD) -> Session:
+        request = sign_in_service_pb2.ChoosePermanentPasswordRequest(grant=grant, password=password, client=client())
+        return (await self.signing_in.ChoosePermanentPassword(request, timeout=20)).session
+
     async def change(self, token: str, old: str = PASSWORD, new: str = NEW_PASSWORD) -> None:
         request = account_service_pb2.ChangePasswordRequest(
             session_token=token, old_password=old, new_password=new, client=client()
@@ -160,7 +175,17 @@ class Suite:
         """The code, as the message says it."""
         decoded = decode_token(grant, 1)
         assert decoded is not None
-        challenge_id = await self.sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        return await self._claim(await self.sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0]))
+
+    async def temporary_password(self, phone: str = PHONE, **context: str) -> str:
+        """Asks for one, and reads it as the message says it."""
+        await self.auth.request_temporary(phone, **context)
+        newest = "SELECT id FROM challenge WHERE purpose = 3 AND state = 'open' ORDER BY issued_at DESC LIMIT 1"
+        password = await self._claim(await self.otp_sql.fetchval(newest))
+        self.said.add(password)
+        return password
+
+    async def _claim(self, challenge_id: UUID) -> str:
         event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
         request = otp_delivery_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="test")
         code = str((await self.otp_delivery.Claim(request, timeout=10)).code)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import grpc
 import pytest
+from zasov.events.v1.auth_event_pb2 import AuthEvent
 
 from services.auth.hashing import HashingLine, Place
 from services.auth.sessions import encode_token
@@ -23,6 +24,18 @@ async def test_a_change_needs_the_old_password_and_ends_the_other_sessions(suite
     await suite.auth.sign_in(password=NEW_PASSWORD)
     kinds = await suite.kinds(this.account_id)
     assert kinds[kinds.index("PasswordChanged") + 1] == "SessionEnded"
+
+
+@pytest.mark.row("B1")
+async def test_a_change_names_its_own_guess_and_the_wrong_ones_that_it_forgives(suite: Suite) -> None:
+    session = await suite.register()
+    await suite.wrong(2)
+    await suite.auth.change(session.token)
+    rows = await suite.sql.fetch("SELECT data FROM event WHERE type IN ('LoginFailed', 'PasswordChanged') ORDER BY version")
+    *failed, changed = (AuthEvent.FromString(row["data"]) for row in rows)
+    forgiven = [one.login_failed.attempt_id for one in failed]
+    assert list(changed.password_changed.forgiven_attempt_ids) == forgiven
+    assert UUID(changed.password_changed.attempt_id) not in map(UUID, forgiven)
 
 
 @pytest.mark.row("M8")

@@ -181,6 +181,35 @@ async def _recover_too_soon(suite: Suite, phone: str) -> Call:
     return flow_call(suite, "Recovery", "StartRecovery", phone=phone)
 
 
+async def _request_temporary(suite: Suite, phone: str) -> Call:
+    request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client())
+    return lambda: suite.auth.recovery.RequestTemporaryPassword(request, timeout=20)
+
+
+async def _request_temporary_too_soon(suite: Suite, phone: str) -> Call:
+    await suite.auth.request_temporary(phone)
+    return await _request_temporary(suite, phone)
+
+
+async def _use_temporary(suite: Suite, phone: str) -> Call:
+    request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+        phone=phone, temporary_password="22222222", client=client()
+    )
+    return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+
+
+async def _use_temporary_asked_for(suite: Suite, phone: str) -> Call:
+    await suite.auth.request_temporary(phone)
+    return await _use_temporary(suite, phone)
+
+
+async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
+    wrong = await _use_temporary_asked_for(suite, phone)
+    for _ in range(3):
+        await seen(wrong)
+    return wrong
+
+
 # A new answer joins with a line.
 ASKED: dict[str, Ask] = {
     "sign-in": _sign_in,
@@ -195,6 +224,11 @@ ASKED: dict[str, Ask] = {
     "recovery, third wrong code": _confirm("Recovery", after=2),
     "recovery, fourth wrong code": _confirm("Recovery", after=3),
     "recovery, password without a right code": _choose_without_right,
+    "one-time password": _request_temporary,
+    "one-time password, too soon": _request_temporary_too_soon,
+    "one-time password, never asked for": _use_temporary,
+    "one-time password, wrong": _use_temporary_asked_for,
+    "one-time password, fourth wrong": _use_temporary_for_the_fourth_time,
 }
 
 

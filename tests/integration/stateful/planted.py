@@ -137,7 +137,7 @@ def _gives_no_way(decide: Any) -> Any:
 
 
 def _no_cool_down(admit: Any) -> Any:
-    return lambda budget, purpose, rules, now: admit(budget, purpose, replace(rules, cool_down=timedelta(0)), now)
+    return lambda budget, purpose, rules, *rest: admit(budget, purpose, replace(rules, cool_down=timedelta(0)), *rest)
 
 
 def _others_go_on(decide: Any) -> Any:

@@ -55,7 +55,7 @@ def decide(account: Account, command: str, behind: int) -> list[Fact]:
         case "rehash":
             return decide_success(account, verified, uuid4(), account.open_failures, session(), b"costlier")
         case "change":
-            return decide_change(account, verified, b"changed", uuid4())
+            return decide_change(account, verified, uuid4(), (), b"changed", uuid4())
         case "reset":
             return decide_reset(account, PasswordReset.VIA_RECOVERY, b"reset", session())
         case _:
@@ -137,7 +137,7 @@ def test_the_two_sealed_pieces_of_a_registration_come_apart_as_they_were_joined(
 @pytest.mark.row("M8")
 def test_a_new_password_ends_all_sessions_but_the_one_it_was_set_in() -> None:
     account, this = registered(), session()
-    ended: Any = decide_change(account, 1, b"new", this.session_id)[1].payload
+    ended: Any = decide_change(account, 1, uuid4(), (), b"new", this.session_id)[1].payload
     assert ended.all_except_session_id == str(this.session_id)
     assert kinds(decide_reset(account, PasswordReset.VIA_RECOVERY, b"new", this)) == [
         "PasswordReset", "SessionEnded", "SessionStarted",
@@ -150,7 +150,7 @@ def test_what_is_secret_stays_out_of_the_payload_and_a_rehash_out_of_kafka() -> 
     facts = [
         *decide_registration(b"CONTACT", b"SECRET", session()),
         *decide_success(account, 1, uuid4(), [], session(), b"SECRET"),
-        *decide_change(account, 1, b"SECRET", uuid4()),
+        *decide_change(account, 1, uuid4(), (), b"SECRET", uuid4()),
         *decide_reset(account, PasswordReset.VIA_RECOVERY, b"SECRET", session()),
     ]
     for fact in facts:

@@ -38,6 +38,13 @@ def one_lost_right_guess_excuses_three_and_no_more(scribe: Scribe) -> None:
         scribe.wrong(f"new-{number}", 2)
 
 
+@spoils("three wrong guesses at most", "4 wrong guesses at version 2, 0 right ones lost")
+def a_change_of_password_excuses_nothing_that_it_does_not_name(scribe: Scribe) -> None:
+    for number in range(5):
+        scribe.wrong(f"new-{number}", 2)
+    scribe.write("auth", scribe.account, auth.PasswordChanged(attempt_id="change", forgiven_attempt_ids=["new-0"]))
+
+
 @spoils("strikes are the history", "is no strike")
 def a_wrong_guess_was_never_counted(scribe: Scribe) -> None:
     scribe.wrong("new", 2)

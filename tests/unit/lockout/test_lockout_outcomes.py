@@ -17,6 +17,7 @@ from zasov.events.v1.auth_event_pb2 import (
     PasswordChanged,
     PasswordReset,
     SessionStarted,
+    TemporaryPasswordUsed,
 )
 from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta, Origin
@@ -176,9 +177,10 @@ async def test_each_new_password_is_told_to_the_store_by_the_stream_too() -> Non
         event(account_registered=AccountRegistered(credential_version=1)),
         event(password_changed=PasswordChanged(credential_version=2)),
         event(password_reset=PasswordReset(credential_version=3)),
+        event(temporary_password_used=TemporaryPasswordUsed(credential_version=4)),
     ]
     await settle(passwords, cast(Any, Store()))
-    assert told == [(UUID(STREAM), 1), (UUID(STREAM), 2), (UUID(STREAM), 3)]
+    assert told == [(UUID(STREAM), 1), (UUID(STREAM), 2), (UUID(STREAM), 3), (UUID(STREAM), 4)]
 
 
 @pytest.mark.row("B7")

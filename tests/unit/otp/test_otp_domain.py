@@ -32,6 +32,7 @@ RECOVERY, REGISTRATION = OtpPurpose.OTP_PURPOSE_RECOVERY, OtpPurpose.OTP_PURPOSE
 RULES = Rules(
     digits=4,
     lifetime=timedelta(minutes=5),
+    password_lifetime=timedelta(minutes=30),
     tries=3,
     cool_down=timedelta(seconds=30),
     longer_after_wrong=3,
@@ -162,7 +163,7 @@ def test_a_code_that_is_issued_can_be_checked(wrong: int) -> None:
 def test_a_code_has_the_digits_asked_for(digits: int) -> None:
     code = new_code(digits)
     assert len(code) == digits
-    assert is_well_formed(code)
+    assert is_well_formed(code, RECOVERY)
     assert len(new_tag()) == 2
 
 

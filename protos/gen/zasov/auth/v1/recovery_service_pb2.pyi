@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from zasov.auth.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -234,3 +235,67 @@ class ChooseRecoveryPasswordResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChooseRecoveryPasswordResponse: _TypeAlias = ChooseRecoveryPasswordResponse  # noqa: Y015
+
+@_typing.final
+class RequestTemporaryPasswordRequest(_message.Message):
+    """Asks for a one-time password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """A phone number in any usual spelling."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
+
+Global___RequestTemporaryPasswordRequest: _TypeAlias = RequestTemporaryPasswordRequest  # noqa: Y015
+
+@_typing.final
+class RequestTemporaryPasswordResponse(_message.Message):
+    """On its way, to whoever it may concern."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ASK_AGAIN_AT_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    tag: _builtins.str
+    """The message names this, so that of several the right one is entered (M10)."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this it is refused."""
+
+    @_builtins.property
+    def ask_again_at(self) -> _timestamp_pb2.Timestamp:
+        """Before this another request is refused (M10)."""
+
+    def __init__(
+        self,
+        *,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        ask_again_at: _timestamp_pb2.Timestamp | None = ...,
+        tag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestTemporaryPasswordResponse: _TypeAlias = RequestTemporaryPasswordResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class RecoveryServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordResponse.FromString,
                 _registered_method=True)
+        self.RequestTemporaryPassword = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/RequestTemporaryPassword',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordResponse.FromString,
+                _registered_method=True)
 
 
 class RecoveryServiceServicer:
@@ -93,6 +98,14 @@ class RecoveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestTemporaryPassword(self, request, context):
+        """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+        lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecoveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +128,11 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
                     servicer.ChooseRecoveryPassword,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordResponse.SerializeToString,
+            ),
+            'RequestTemporaryPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestTemporaryPassword,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +244,33 @@ class RecoveryService:
             '/zasov.auth.v1.RecoveryService/ChooseRecoveryPassword',
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ChooseRecoveryPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestTemporaryPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/RequestTemporaryPassword',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RequestTemporaryPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class RecoveryServiceStub:
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
+    RequestTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]
+    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
+    """
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
@@ -68,6 +72,10 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     ChooseRecoveryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ChooseRecoveryPasswordRequest, _recovery_service_pb2.ChooseRecoveryPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+    """
+    RequestTemporaryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]  # type: ignore[assignment]
+    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
     """
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +118,16 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recovery_service_pb2.ChooseRecoveryPasswordResponse, _abc.Awaitable[_recovery_service_pb2.ChooseRecoveryPasswordResponse]]:
         """Chooses the permanent password and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
         rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestTemporaryPassword(
+        self,
+        request: _recovery_service_pb2.RequestTemporaryPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.RequestTemporaryPasswordResponse, _abc.Awaitable[_recovery_service_pb2.RequestTemporaryPasswordResponse]]:
+        """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+        lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
         """
 
 def add_RecoveryServiceServicer_to_server(servicer: RecoveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

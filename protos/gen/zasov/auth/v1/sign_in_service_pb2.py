@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/sign_in_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"n\n\rSignInRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"9\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2V\n\rSignInService\x12\x45\n\x06SignIn\x12\x1c.zasov.auth.v1.SignInRequest\x1a\x1d.zasov.auth.v1.SignInResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/sign_in_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"n\n\rSignInRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"9\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"\x8d\x01\n\"SignInWithTemporaryPasswordRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x1a\n\x12temporary_password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"X\n#SignInWithTemporaryPasswordResponse\x12\x31\n\x0bmust_choose\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\"o\n\x1e\x43hoosePermanentPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x1f\x43hoosePermanentPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2\xd7\x02\n\rSignInService\x12\x45\n\x06SignIn\x12\x1c.zasov.auth.v1.SignInRequest\x1a\x1d.zasov.auth.v1.SignInResponse\x12\x84\x01\n\x1bSignInWithTemporaryPassword\x12\x31.zasov.auth.v1.SignInWithTemporaryPasswordRequest\x1a\x32.zasov.auth.v1.SignInWithTemporaryPasswordResponse\x12x\n\x17\x43hoosePermanentPassword\x12-.zasov.auth.v1.ChoosePermanentPasswordRequest\x1a..zasov.auth.v1.ChoosePermanentPasswordResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINREQUEST']._serialized_end=192
   _globals['_SIGNINRESPONSE']._serialized_start=194
   _globals['_SIGNINRESPONSE']._serialized_end=251
-  _globals['_SIGNINSERVICE']._serialized_start=253
-  _globals['_SIGNINSERVICE']._serialized_end=339
+  _globals['_SIGNINWITHTEMPORARYPASSWORDREQUEST']._serialized_start=254
+  _globals['_SIGNINWITHTEMPORARYPASSWORDREQUEST']._serialized_end=395
+  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_start=397
+  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_end=485
+  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_start=487
+  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_end=598
+  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_start=600
+  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_end=674
+  _globals['_SIGNINSERVICE']._serialized_start=677
+  _globals['_SIGNINSERVICE']._serialized_end=1020
 # @@protoc_insertion_point(module_scope)

@@ -74,3 +74,117 @@ class SignInResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SignInResponse: _TypeAlias = SignInResponse  # noqa: Y015
+
+@_typing.final
+class SignInWithTemporaryPasswordRequest(_message.Message):
+    """Gives a one-time password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    TEMPORARY_PASSWORD_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """A phone number in any usual spelling."""
+    temporary_password: _builtins.str
+    """As it came by SMS; case, spaces and hyphens don't matter."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        temporary_password: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone", "temporary_password", b"temporary_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
+
+Global___SignInWithTemporaryPasswordRequest: _TypeAlias = SignInWithTemporaryPasswordRequest  # noqa: Y015
+
+@_typing.final
+class SignInWithTemporaryPasswordResponse(_message.Message):
+    """Right, and used up. A permanent password must be chosen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUST_CHOOSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def must_choose(self) -> _common_pb2.CodeConfirmed:
+        """What to do next."""
+
+    def __init__(
+        self,
+        *,
+        must_choose: _common_pb2.CodeConfirmed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["must_choose", b"must_choose"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["must_choose", b"must_choose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignInWithTemporaryPasswordResponse: _TypeAlias = SignInWithTemporaryPasswordResponse  # noqa: Y015
+
+@_typing.final
+class ChoosePermanentPasswordRequest(_message.Message):
+    """Chooses the permanent password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From CodeConfirmed."""
+    password: _builtins.str
+    """1 to 256 characters; at least one digit and one upper-case letter, not a common one (M7)."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        password: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant", "password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoosePermanentPasswordRequest: _TypeAlias = ChoosePermanentPasswordRequest  # noqa: Y015
+
+@_typing.final
+class ChoosePermanentPasswordResponse(_message.Message):
+    """New password set, signed in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> _common_pb2.Session:
+        """The session."""
+
+    def __init__(
+        self,
+        *,
+        session: _common_pb2.Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoosePermanentPasswordResponse: _TypeAlias = ChoosePermanentPasswordResponse  # noqa: Y015

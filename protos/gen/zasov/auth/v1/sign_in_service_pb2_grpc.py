@@ -40,6 +40,16 @@ class SignInServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInResponse.FromString,
                 _registered_method=True)
+        self.SignInWithTemporaryPassword = channel.unary_unary(
+                '/zasov.auth.v1.SignInService/SignInWithTemporaryPassword',
+                request_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordResponse.FromString,
+                _registered_method=True)
+        self.ChoosePermanentPassword = channel.unary_unary(
+                '/zasov.auth.v1.SignInService/ChoosePermanentPassword',
+                request_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer:
@@ -56,6 +66,25 @@ class SignInServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignInWithTemporaryPassword(self, request, context):
+        """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
+        session begins. The permanent password is gone, a block is lifted, all sessions end.
+        Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
+        superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
+        same for numbers that nobody has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChoosePermanentPassword(self, request, context):
+        """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
+        rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +92,16 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.SignIn,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInResponse.SerializeToString,
+            ),
+            'SignInWithTemporaryPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignInWithTemporaryPassword,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordResponse.SerializeToString,
+            ),
+            'ChoosePermanentPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChoosePermanentPassword,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +132,60 @@ class SignInService:
             '/zasov.auth.v1.SignInService/SignIn',
             zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignInWithTemporaryPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.SignInService/SignInWithTemporaryPassword',
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.SignInWithTemporaryPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChoosePermanentPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.SignInService/ChoosePermanentPassword',
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_sign__in__service__pb2.ChoosePermanentPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,17 @@ class SignInServiceStub:
     FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
     """
+    SignInWithTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]
+    """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
+    session begins. The permanent password is gone, a block is lifted, all sessions end.
+    Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
+    superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
+    same for numbers that nobody has.
+    """
+    ChoosePermanentPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]
+    """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
+    rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
+    """
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
@@ -50,6 +61,17 @@ class SignInServiceAsyncStub(SignInServiceStub):
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
     FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
+    """
+    SignInWithTemporaryPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]  # type: ignore[assignment]
+    """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
+    session begins. The permanent password is gone, a block is lifted, all sessions end.
+    Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
+    superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
+    same for numbers that nobody has.
+    """
+    ChoosePermanentPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]  # type: ignore[assignment]
+    """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
+    rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,6 +87,29 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
         FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
         UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
+        """
+
+    @_abc_1.abstractmethod
+    def SignInWithTemporaryPassword(
+        self,
+        request: _sign_in_service_pb2.SignInWithTemporaryPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.SignInWithTemporaryPasswordResponse, _abc.Awaitable[_sign_in_service_pb2.SignInWithTemporaryPasswordResponse]]:
+        """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
+        session begins. The permanent password is gone, a block is lifted, all sessions end.
+        Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
+        superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
+        same for numbers that nobody has.
+        """
+
+    @_abc_1.abstractmethod
+    def ChoosePermanentPassword(
+        self,
+        request: _sign_in_service_pb2.ChoosePermanentPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sign_in_service_pb2.ChoosePermanentPasswordResponse, _abc.Awaitable[_sign_in_service_pb2.ChoosePermanentPasswordResponse]]:
+        """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
+        rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

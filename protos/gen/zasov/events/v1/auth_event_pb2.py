@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zasov/events/v1/auth_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xd6\x04\n\tAuthEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12@\n\x12\x61\x63\x63ount_registered\x18\n \x01(\x0b\x32\".zasov.events.v1.AccountRegisteredH\x00\x12:\n\x0flogin_succeeded\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.LoginSucceededH\x00\x12\x34\n\x0clogin_failed\x18\x0c \x01(\x0b\x32\x1c.zasov.events.v1.LoginFailedH\x00\x12\x36\n\rlogin_refused\x18\r \x01(\x0b\x32\x1d.zasov.events.v1.LoginRefusedH\x00\x12<\n\x10password_changed\x18\x0e \x01(\x0b\x32 .zasov.events.v1.PasswordChangedH\x00\x12\x38\n\x0epassword_reset\x18\x0f \x01(\x0b\x32\x1e.zasov.events.v1.PasswordResetH\x00\x12:\n\x0fsession_started\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.SessionStartedH\x00\x12\x36\n\rsession_ended\x18\x11 \x01(\x0b\x32\x1d.zasov.events.v1.SessionEndedH\x00\x12>\n\x11password_rehashed\x18\x12 \x01(\x0b\x32!.zasov.events.v1.PasswordRehashedH\x00\x42\x07\n\x05\x65vent\"/\n\x11\x41\x63\x63ountRegistered\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"\xa3\x01\n\x0eLoginSucceeded\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x05 \x03(\t\"\x88\x01\n\x0bLoginFailed\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x18\n\x10identifier_known\x18\x04 \x01(\x08\"\xe0\x01\n\x0cLoginRefused\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.zasov.events.v1.LoginRefused.Reason\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x18\n\x10identifier_known\x18\x03 \x01(\x08\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_BLOCKED\x10\x01\x12\x19\n\x15REASON_ORIGIN_LIMITED\x10\x02\"-\n\x0fPasswordChanged\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"\xa0\x01\n\rPasswordReset\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12/\n\x03via\x18\x02 \x01(\x0e\x32\".zasov.events.v1.PasswordReset.Via\"B\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIA_RECOVERY\x10\x01\x12\x14\n\x10VIA_REGISTRATION\x10\x02\"T\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10PasswordRehashed\"\xbf\x01\n\x0cSessionEnded\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x1f\n\x15\x61ll_except_session_id\x18\x02 \x01(\tH\x00\x12\x34\n\x06reason\x18\x03 \x01(\x0e\x32$.zasov.events.v1.SessionEnded.Reason\"9\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13REASON_NEW_PASSWORD\x10\x01\x42\x07\n\x05scopeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zasov/events/v1/auth_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xa1\x05\n\tAuthEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12@\n\x12\x61\x63\x63ount_registered\x18\n \x01(\x0b\x32\".zasov.events.v1.AccountRegisteredH\x00\x12:\n\x0flogin_succeeded\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.LoginSucceededH\x00\x12\x34\n\x0clogin_failed\x18\x0c \x01(\x0b\x32\x1c.zasov.events.v1.LoginFailedH\x00\x12\x36\n\rlogin_refused\x18\r \x01(\x0b\x32\x1d.zasov.events.v1.LoginRefusedH\x00\x12<\n\x10password_changed\x18\x0e \x01(\x0b\x32 .zasov.events.v1.PasswordChangedH\x00\x12\x38\n\x0epassword_reset\x18\x0f \x01(\x0b\x32\x1e.zasov.events.v1.PasswordResetH\x00\x12:\n\x0fsession_started\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.SessionStartedH\x00\x12\x36\n\rsession_ended\x18\x11 \x01(\x0b\x32\x1d.zasov.events.v1.SessionEndedH\x00\x12>\n\x11password_rehashed\x18\x12 \x01(\x0b\x32!.zasov.events.v1.PasswordRehashedH\x00\x12I\n\x17temporary_password_used\x18\x13 \x01(\x0b\x32&.zasov.events.v1.TemporaryPasswordUsedH\x00\x42\x07\n\x05\x65vent\"/\n\x11\x41\x63\x63ountRegistered\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"\xa3\x01\n\x0eLoginSucceeded\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x05 \x03(\t\"\x88\x01\n\x0bLoginFailed\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x18\n\x10identifier_known\x18\x04 \x01(\x08\"\xe0\x01\n\x0cLoginRefused\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.zasov.events.v1.LoginRefused.Reason\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x18\n\x10identifier_known\x18\x03 \x01(\x08\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_BLOCKED\x10\x01\x12\x19\n\x15REASON_ORIGIN_LIMITED\x10\x02\"_\n\x0fPasswordChanged\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12\x12\n\nattempt_id\x18\x02 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x03 \x03(\t\"\xbc\x01\n\rPasswordReset\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12/\n\x03via\x18\x02 \x01(\x0e\x32\".zasov.events.v1.PasswordReset.Via\"^\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIA_RECOVERY\x10\x01\x12\x14\n\x10VIA_REGISTRATION\x10\x02\x12\x1a\n\x16VIA_TEMPORARY_PASSWORD\x10\x03\"3\n\x15TemporaryPasswordUsed\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"T\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10PasswordRehashed\"\xed\x01\n\x0cSessionEnded\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x1f\n\x15\x61ll_except_session_id\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\x34\n\x06reason\x18\x03 \x01(\x0e\x32$.zasov.events.v1.SessionEnded.Reason\"X\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13REASON_NEW_PASSWORD\x10\x01\x12\x1d\n\x19REASON_TEMPORARY_PASSWORD\x10\x02\x42\x07\n\x05scopeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.auth_event_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUTHEVENT']._serialized_start=115
-  _globals['_AUTHEVENT']._serialized_end=713
-  _globals['_ACCOUNTREGISTERED']._serialized_start=715
-  _globals['_ACCOUNTREGISTERED']._serialized_end=762
-  _globals['_LOGINSUCCEEDED']._serialized_start=765
-  _globals['_LOGINSUCCEEDED']._serialized_end=928
-  _globals['_LOGINFAILED']._serialized_start=931
-  _globals['_LOGINFAILED']._serialized_end=1067
-  _globals['_LOGINREFUSED']._serialized_start=1070
-  _globals['_LOGINREFUSED']._serialized_end=1294
-  _globals['_LOGINREFUSED_REASON']._serialized_start=1215
-  _globals['_LOGINREFUSED_REASON']._serialized_end=1294
-  _globals['_PASSWORDCHANGED']._serialized_start=1296
-  _globals['_PASSWORDCHANGED']._serialized_end=1341
-  _globals['_PASSWORDRESET']._serialized_start=1344
-  _globals['_PASSWORDRESET']._serialized_end=1504
-  _globals['_PASSWORDRESET_VIA']._serialized_start=1438
-  _globals['_PASSWORDRESET_VIA']._serialized_end=1504
-  _globals['_SESSIONSTARTED']._serialized_start=1506
-  _globals['_SESSIONSTARTED']._serialized_end=1590
-  _globals['_PASSWORDREHASHED']._serialized_start=1592
-  _globals['_PASSWORDREHASHED']._serialized_end=1610
-  _globals['_SESSIONENDED']._serialized_start=1613
-  _globals['_SESSIONENDED']._serialized_end=1804
-  _globals['_SESSIONENDED_REASON']._serialized_start=1738
-  _globals['_SESSIONENDED_REASON']._serialized_end=1795
+  _globals['_AUTHEVENT']._serialized_end=788
+  _globals['_ACCOUNTREGISTERED']._serialized_start=790
+  _globals['_ACCOUNTREGISTERED']._serialized_end=837
+  _globals['_LOGINSUCCEEDED']._serialized_start=840
+  _globals['_LOGINSUCCEEDED']._serialized_end=1003
+  _globals['_LOGINFAILED']._serialized_start=1006
+  _globals['_LOGINFAILED']._serialized_end=1142
+  _globals['_LOGINREFUSED']._serialized_start=1145
+  _globals['_LOGINREFUSED']._serialized_end=1369
+  _globals['_LOGINREFUSED_REASON']._serialized_start=1290
+  _globals['_LOGINREFUSED_REASON']._serialized_end=1369
+  _globals['_PASSWORDCHANGED']._serialized_start=1371
+  _globals['_PASSWORDCHANGED']._serialized_end=1466
+  _globals['_PASSWORDRESET']._serialized_start=1469
+  _globals['_PASSWORDRESET']._serialized_end=1657
+  _globals['_PASSWORDRESET_VIA']._serialized_start=1563
+  _globals['_PASSWORDRESET_VIA']._serialized_end=1657
+  _globals['_TEMPORARYPASSWORDUSED']._serialized_start=1659
+  _globals['_TEMPORARYPASSWORDUSED']._serialized_end=1710
+  _globals['_SESSIONSTARTED']._serialized_start=1712
+  _globals['_SESSIONSTARTED']._serialized_end=1796
+  _globals['_PASSWORDREHASHED']._serialized_start=1798
+  _globals['_PASSWORDREHASHED']._serialized_end=1816
+  _globals['_SESSIONENDED']._serialized_start=1819
+  _globals['_SESSIONENDED']._serialized_end=2056
+  _globals['_SESSIONENDED_REASON']._serialized_start=1959
+  _globals['_SESSIONENDED_REASON']._serialized_end=2047
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,7 @@ class AuthEvent(_message.Message):
     SESSION_STARTED_FIELD_NUMBER: _builtins.int
     SESSION_ENDED_FIELD_NUMBER: _builtins.int
     PASSWORD_REHASHED_FIELD_NUMBER: _builtins.int
+    TEMPORARY_PASSWORD_USED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -63,6 +64,8 @@ class AuthEvent(_message.Message):
     def password_rehashed(self) -> Global___PasswordRehashed:
         """Internal: never published."""
 
+    @_builtins.property
+    def temporary_password_used(self) -> Global___TemporaryPasswordUsed: ...
     def __init__(
         self,
         *,
@@ -76,12 +79,13 @@ class AuthEvent(_message.Message):
         session_started: Global___SessionStarted | None = ...,
         session_ended: Global___SessionEnded | None = ...,
         password_rehashed: Global___PasswordRehashed | None = ...,
+        temporary_password_used: Global___TemporaryPasswordUsed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -243,16 +247,26 @@ class PasswordChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    FORGIVEN_ATTEMPT_IDS_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version."""
+    attempt_id: _builtins.str
+    """The admitted attempt (UUID) at which the old password was right."""
+    @_builtins.property
+    def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Failed attempts (UUIDs) at the old password that came before it and were forgiven with it."""
+
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
+        attempt_id: _builtins.str = ...,
+        forgiven_attempt_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential_version", b"credential_version", "forgiven_attempt_ids", b"forgiven_attempt_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,6 +290,8 @@ class PasswordReset(_message.Message):
         """A recovery with a one-time code (M4)."""
         VIA_REGISTRATION: PasswordReset._Via.ValueType  # 2
         """A registration of a number that had an account already (M2)."""
+        VIA_TEMPORARY_PASSWORD: PasswordReset._Via.ValueType  # 3
+        """A one-time password (M5, M6)."""
 
     class Via(_Via, metaclass=_ViaEnumTypeWrapper):
         """The proof that allowed it."""
@@ -286,6 +302,8 @@ class PasswordReset(_message.Message):
     """A recovery with a one-time code (M4)."""
     VIA_REGISTRATION: PasswordReset.Via.ValueType  # 2
     """A registration of a number that had an account already (M2)."""
+    VIA_TEMPORARY_PASSWORD: PasswordReset.Via.ValueType  # 3
+    """A one-time password (M5, M6)."""
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
     VIA_FIELD_NUMBER: _builtins.int
@@ -306,6 +324,30 @@ class PasswordReset(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PasswordReset: _TypeAlias = PasswordReset  # noqa: Y015
+
+@_typing.final
+class TemporaryPasswordUsed(_message.Message):
+    """Somebody signed in with a one-time password, and is to choose a permanent one (M5). The permanent one is gone with it; a
+    block is lifted, all sessions end, and none begins before the choice.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    credential_version: _builtins.int
+    """The new version: of no password, until one is chosen."""
+    def __init__(
+        self,
+        *,
+        credential_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemporaryPasswordUsed: _TypeAlias = TemporaryPasswordUsed  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):
@@ -368,6 +410,8 @@ class SessionEnded(_message.Message):
         """Never sent."""
         REASON_NEW_PASSWORD: SessionEnded._Reason.ValueType  # 1
         """A new password ends all other sessions (M8, M19)."""
+        REASON_TEMPORARY_PASSWORD: SessionEnded._Reason.ValueType  # 2
+        """A one-time password ends all sessions (M5)."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Why."""
@@ -376,14 +420,19 @@ class SessionEnded(_message.Message):
     """Never sent."""
     REASON_NEW_PASSWORD: SessionEnded.Reason.ValueType  # 1
     """A new password ends all other sessions (M8, M19)."""
+    REASON_TEMPORARY_PASSWORD: SessionEnded.Reason.ValueType  # 2
+    """A one-time password ends all sessions (M5)."""
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ALL_EXCEPT_SESSION_ID_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """This one (UUID)."""
     all_except_session_id: _builtins.str
     """All but this one (UUID)."""
+    all: _builtins.bool
+    """All of them; true."""
     reason: Global___SessionEnded.Reason.ValueType
     """Why."""
     def __init__(
@@ -391,13 +440,14 @@ class SessionEnded(_message.Message):
         *,
         session_id: _builtins.str = ...,
         all_except_session_id: _builtins.str = ...,
+        all: _builtins.bool = ...,
         reason: Global___SessionEnded.Reason.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["all_except_session_id", b"all_except_session_id", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "all_except_session_id", b"all_except_session_id", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_except_session_id", b"all_except_session_id", "reason", b"reason", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "all_except_session_id", b"all_except_session_id", "reason", b"reason", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_scope: _TypeAlias = _typing.Literal["session_id", "all_except_session_id"]  # noqa: Y015
+    _WhichOneofReturnType_scope: _TypeAlias = _typing.Literal["session_id", "all_except_session_id", "all"]  # noqa: Y015
     _WhichOneofArgType_scope: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_scope) -> _WhichOneofReturnType_scope | None: ...
 

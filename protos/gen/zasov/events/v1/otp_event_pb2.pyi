@@ -31,6 +31,12 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """Proves a number at registration (M2)."""
     OTP_PURPOSE_RECOVERY: _OtpPurpose.ValueType  # 2
     """Allows a new password (M4)."""
+    OTP_PURPOSE_TEMPORARY_PASSWORD: _OtpPurpose.ValueType  # 3
+    """A one-time password asked for on the site or in the app: signs in once, to choose a permanent one (M5)."""
+    OTP_PURPOSE_COMMANDED_PASSWORD: _OtpPurpose.ValueType  # 4
+    """The same, asked for by SMS from the handset itself (M6). What strangers ask for on the site neither voids it nor uses
+    it up.
+    """
 
 class OtpPurpose(_OtpPurpose, metaclass=_OtpPurposeEnumTypeWrapper):
     """What a code is good for; a code of one purpose opens nothing else."""
@@ -41,6 +47,12 @@ OTP_PURPOSE_REGISTRATION: OtpPurpose.ValueType  # 1
 """Proves a number at registration (M2)."""
 OTP_PURPOSE_RECOVERY: OtpPurpose.ValueType  # 2
 """Allows a new password (M4)."""
+OTP_PURPOSE_TEMPORARY_PASSWORD: OtpPurpose.ValueType  # 3
+"""A one-time password asked for on the site or in the app: signs in once, to choose a permanent one (M5)."""
+OTP_PURPOSE_COMMANDED_PASSWORD: OtpPurpose.ValueType  # 4
+"""The same, asked for by SMS from the handset itself (M6). What strangers ask for on the site neither voids it nor uses
+it up.
+"""
 Global___OtpPurpose: _TypeAlias = OtpPurpose  # noqa: Y015
 
 @_typing.final
@@ -113,7 +125,7 @@ class OtpIssued(_message.Message):
     purpose: Global___OtpPurpose.ValueType
     """What it is good for."""
     digits: _builtins.int
-    """Number of digits: 4, 6 or 8."""
+    """Number of characters: 4, 6 or 8 digits; of a one-time password 8 or 10 letters and digits."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this it is refused, and an undelivered message is not to be delivered."""

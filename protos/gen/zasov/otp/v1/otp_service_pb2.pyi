@@ -180,7 +180,7 @@ class IssueResponse(_message.Message):
     challenge_id: _builtins.str
     """UUID."""
     digits: _builtins.int
-    """Number of digits to ask the subscriber for."""
+    """Number of characters to ask the subscriber for: digits, but for one-time passwords."""
     tag: _builtins.str
     """Names the request in the message, so that a subscriber with several knows which to enter (M10)."""
     @_builtins.property
@@ -229,7 +229,7 @@ class VerifyRequest(_message.Message):
     purpose: _otp_event_pb2.OtpPurpose.ValueType
     """As at Issue."""
     code: _builtins.str
-    """Digits as the subscriber typed them."""
+    """As the subscriber typed it: digits; a one-time password in capitals and digits."""
     @_builtins.property
     def origin(self) -> _meta_pb2.Origin:
         """Where the request came from, as pseudonyms."""

@@ -1,0 +1,119 @@
+"""One-time passwords (M5, M6): asked for, sent by SMS, good for one sign-in, which leads to choosing a permanent password.
+
+They are codes of otp with a form of their own: its tries, its single use and its expiry hold for them. Nobody holds a grant
+between asking and signing in, so a subscriber has one flow a purpose, whose id follows from the subscriber's.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4, uuid5
+
+from zasov.events.v1.meta_pb2 import Origin
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD, OTP_PURPOSE_TEMPORARY_PASSWORD, OtpPurpose
+from zasov.otp.v1.otp_service_pb2 import IssueResponse
+
+from services.auth import errors
+from services.auth.clients import Client
+from services.auth.domain import decide_temporary_use
+from services.auth.flows import Flow, Step
+from services.auth.identifiers import Phone
+from services.auth.recovery import Asked, Recovery
+from services.auth.sign_in import tell_new_version
+from services.chassis.errors import invalid
+from services.chassis.eventstore import Conflict
+
+_FLOWS, _HANDSETS = UUID("c53ee1e5-3cd5-49d5-8aa5-51e4bd7d1f5f"), UUID("0b0c1a3c-44e5-4a53-9b6d-3f4a44b0e3a7")
+# otp says when a one-time password is over; a flow need only live longer.
+_KEPT = timedelta(days=1)
+# As services/otp/codes.py makes them.
+_FOREIGN = re.compile(r"[^2-9A-HJ-NP-Z]")
+# What is typed says which was meant: one guess tests one of them.
+_BY_LENGTH: "dict[int, OtpPurpose.ValueType]" = {8: OTP_PURPOSE_TEMPORARY_PASSWORD, 10: OTP_PURPOSE_COMMANDED_PASSWORD}
+
+
+def normalise_temporary(text: str, field: str) -> str:
+    """As it was sent, however it is typed: capitals, no spaces, no hyphens. Raises ServiceError INVALID_ARGUMENT."""
+    password = "".join(text.split()).replace("-", "").upper()
+    if len(password) not in _BY_LENGTH or _FOREIGN.search(password):
+        raise invalid({field: "must be 8 or 10 letters and digits"})
+    return password
+
+
+@dataclass(frozen=True)
+class TemporaryPasswords:
+    """recovery: of OTP_PURPOSE_TEMPORARY_PASSWORD; its last step is the choice of a permanent one."""
+
+    recovery: Recovery
+
+    async def request(self, phone: Phone, client: Client) -> IssueResponse:
+        """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError ORIGIN_LIMITED,
+        CAPTCHA_REQUIRED, COOL_DOWN, CODE_BUDGET_SPENT.
+        """
+        account_id, time = await self.recovery.accounts.resolve(phone)
+        origin = client.origin(self.recovery.pseudonyms, time.now(), phone)
+        await self.recovery.check_origin(origin, client)
+        return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, phone, client.language, origin)
+
+    async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime]:
+        """The grant for the choice, and its expiry. Raises ServiceError CODE_REJECTED, CODE_DEAD.
+
+        It goes on though the caller hangs up: what is used up must have its effect.
+        """
+        return await asyncio.shield(self.recovery.shielded.start(self._sign_in(phone, password, client)))
+
+    async def _issue(
+        self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, phone: Phone, language: str, origin: Origin
+    ) -> IssueResponse:
+        subject_id = self._subject_of(purpose, account_id, phone)
+        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, phone, language, origin)
+        flow, issued = await self.recovery.issue(asked)
+        await self.recovery.flows.open(flow, _KEPT)
+        return issued
+
+    async def _sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime]:
+        recovery = self.recovery
+        account_id, time = await recovery.accounts.resolve(phone)
+        purpose = _BY_LENGTH[len(password)]
+        flow = await recovery.flows.newest(_flow_of(self._subject_of(purpose, account_id, phone)))
+        if flow is None:
+            raise errors.code_dead()
+        await recovery.codes.verify(flow, password, client.origin(recovery.pseudonyms, time.now(), phone))
+        if account_id is None or flow.account_id != account_id:
+            # The number went to another account, or to none, since it was sent.
+            raise errors.code_dead()
+        version = await self._use(flow, account_id, client)
+        await tell_new_version(recovery.lockout, account_id, version)
+        confirmed = replace(
+            flow,
+            flow_id=uuid4(),
+            purpose=OTP_PURPOSE_TEMPORARY_PASSWORD,
+            step=Step.CODE_CONFIRMED,
+            subject_id=account_id,
+            credential_version=version,
+        )
+        return await recovery.flows.open(confirmed)
+
+    async def _use(self, flow: Flow, account_id: UUID, client: Client) -> int:
+        """The credential version that the use makes. Raises ServiceError CODE_DEAD: another password was set since."""
+        while True:
+            loaded = await self.recovery.accounts.load(account_id)
+            if loaded is None or loaded.account.credential_version != flow.credential_version:
+                raise errors.code_dead()
+            now = loaded.time.now()
+            origin = client.origin(self.recovery.pseudonyms, now, flow.phone)
+            try:
+                await self.recovery.accounts.append(loaded.account, decide_temporary_use(loaded.account), now, origin)
+            except Conflict:
+                continue
+            return loaded.account.credential_version + 1
+
+    def _subject_of(self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, phone: Phone) -> UUID:
+        """Whose tries and budget they are: what strangers do on the site must not use up the handset's own way in."""
+        owner = account_id or self.recovery.lookup.guard_of(phone)
+        return uuid5(_HANDSETS, str(owner)) if purpose == OTP_PURPOSE_COMMANDED_PASSWORD else owner
+
+
+def _flow_of(subject_id: UUID) -> UUID:
+    return uuid5(_FLOWS, str(subject_id))
