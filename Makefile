@@ -15,7 +15,7 @@ LINTED := services devstack tests bench models
 
 .PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
         protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
-        test-enumeration test-faults test-faults-short argon2-avx2 java-locks ci clean
+        test-enumeration test-faults test-faults-short rows argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -82,6 +82,9 @@ test-faults: install ## Kills, stops and skews parts of the whole system under l
 
 test-faults-short: install ## Six of them, with all that is checked at the end; part of make ci
 	@$(PY) -m tests.faults --rounds 1 --only "auth-server: kill|lockout-server: kill|lockout-stream: kill|auth-relay: SIGSTOP|postgres and kafka"
+
+rows: install ## The mission's rows, and which tests prove each
+	@$(PY) -m tests.rows
 
 lint: install proto-lint ## Style, formatting, protobuf rules
 	@$(BIN)/ruff check $(LINTED)

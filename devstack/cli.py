@@ -26,11 +26,15 @@ StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Where the st
 
 
 def main() -> None:
-    # The handsets' commands need a stack's worth of modules: imported only when they are called for.
+    # These commands need a stack's worth of modules: imported only when they are called for.
     if sys.argv[1:2] == ["handset"]:
         from devstack.handset_cli import app as handsets
 
         app.add_typer(handsets, name="handset")
+    if sys.argv[1:2] == ["mailbox"]:
+        from devstack.mailbox_cli import app as mailboxes
+
+        app.add_typer(mailboxes, name="mailbox")
     try:
         app()
     except (BadJars, NotReady, ProcessDied) as error:
@@ -59,7 +63,7 @@ def up(state_dir: StateDir = None) -> None:
 
 @app.command("infra-up")
 def infra_up(state_dir: StateDir = None) -> None:
-    """Starts PostgreSQL, Kafka and the SMSC alone, for work on one service."""
+    """Starts PostgreSQL, Kafka, the SMSC and the mail server alone, for work on one service."""
     folder = _folder_of_a_new_stack(state_dir)
     supervisor = Supervisor(folder, detached=True)
     infra = Infra(supervisor, progress=_say)
@@ -91,7 +95,7 @@ def down(
         return
     Postgres(folder).destroy()
     # By name, so that a wrong --state-dir costs nobody a folder of theirs.
-    for name in ("kafka", "keys", "logs", "traces", "smsc"):
+    for name in ("kafka", "keys", "logs", "traces", "smsc", "mail"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("addresses.json", "infra.json"):
         (folder / name).unlink(missing_ok=True)
@@ -138,6 +142,12 @@ def handset(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> 
     raise AssertionError("main() puts the real commands in place of this one")
 
 
+@app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+def mailbox(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Reads email as a subscriber would (`mailbox --help`)."""
+    raise AssertionError("main() puts the real commands in place of this one")
+
+
 def _folder(state_dir: Path | None) -> Path:
     return (state_dir or default_state_dir()).absolute()
 
@@ -156,6 +166,8 @@ def _add_parts(table: Table, infra: Infra, written_to: Path) -> None:
     if "smsc" in found:
         table.add_row("SMSC", "{address}  (system id {system_id}, password {password})".format(**found["smsc"]))
         table.add_row("handsets", found["smsc"]["handsets"])
+    table.add_row("mail server", "{address}  (STARTTLS, by {ca_file})".format(**found["mail"]))
+    table.add_row("mailboxes", found["mail"]["mailboxes"])
     table.add_row("logs", found["logs"])
     table.add_row("all of this", str(written_to))
 

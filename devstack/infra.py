@@ -1,4 +1,4 @@
-"""The parts that the services stand on: PostgreSQL, Kafka and, when it is there, the SMSC."""
+"""The parts that the services stand on: PostgreSQL, Kafka, the mail server and, when it is there, the SMSC."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ def silent(text: str) -> None:
 
 
 class Infra:
-    """PostgreSQL, Kafka and the SMSC under a supervisor."""
+    """PostgreSQL, Kafka, the SMSC and the mail server under a supervisor."""
 
     def __init__(self, supervisor: Supervisor, *, progress: Progress = silent) -> None:
         self.supervisor = supervisor
@@ -29,6 +29,8 @@ class Infra:
         self.smsc_port = free_port()
         self.handsets_port = free_port()
         self.has_smsc = wiring.has_smsc()
+        self.smtp_port = free_port()
+        self.mailboxes_port = free_port()
         self._progress = progress
 
     def begin(self) -> None:
@@ -44,13 +46,15 @@ class Infra:
         start("kafka", self.kafka.command(), stop_signal=self.kafka.stop_signal)
         if self.has_smsc:
             start("smsc", wiring.smsc_command(self), environment(), tier=1)
+        start("mail", wiring.mail_command(self), environment(), tier=1)
         self.postgres.wait_ready(check=partial(self.supervisor.raise_if_dead, "postgres"))
 
     def wait_ready(self) -> None:
-        """Until Kafka and the SMSC accept connections too."""
+        """Until Kafka, the SMSC and the mail server accept connections too."""
         self.kafka.wait_ready(check=partial(self.supervisor.raise_if_dead, "kafka"))
         if self.has_smsc:
             until("SMSC", self._smsc_answers, timeout=30.0)
+        until("mail server", self._mail_answers, timeout=30.0)
 
     def addresses(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -60,8 +64,13 @@ class Infra:
         }
         if self.has_smsc:
             found["smsc"] = wiring.smsc_addresses(self)
+        found["mail"] = wiring.mail_addresses(self)
         return found
 
     def _smsc_answers(self) -> bool:
         self.supervisor.raise_if_dead("smsc")
         return accepts_connections(self.smsc_port) and accepts_connections(self.handsets_port)
+
+    def _mail_answers(self) -> bool:
+        self.supervisor.raise_if_dead("mail")
+        return accepts_connections(self.smtp_port) and accepts_connections(self.mailboxes_port)

@@ -15,7 +15,7 @@ from devstack.infra import Infra, Progress, silent
 from devstack.supervisor import ProcessDied, Supervisor, environment
 from devstack.waiting import free_port, until
 
-# What stops before what: roles, then the SMSC (tier 1), then Kafka and PostgreSQL.
+# What stops before what: roles, then the SMSC and the mail server (tier 1), then Kafka and PostgreSQL.
 _ROLES_TIER = 2
 
 
@@ -47,6 +47,8 @@ class Stack:
             databases={service: self.infra.postgres.url(service) for service in services},
             kafka=self.infra.kafka.bootstrap,
             smsc=f"127.0.0.1:{self.infra.smsc_port}",
+            smtp=f"127.0.0.1:{self.infra.smtp_port}",
+            smtp_ca=Path(self.infra.addresses()["mail"]["ca_file"]),
             listen={role.name: address for role, address in listen.items()},
             grpc={
                 service: wiring.dial([address for role, address in listen.items() if role.service == service])

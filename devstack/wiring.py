@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from devstack.argon2_build import avx2_build
 from devstack.kafka import Topic
+from devstack.mail_tls import certificates_in
 from devstack.paths import REPO
 from services.chassis import streams
 from services.lockout import topics as lockout_topics
@@ -19,6 +20,7 @@ SERVICES = ("auth", "otp", "lockout", "notifier")
 
 SMSC_SYSTEM_ID = "zasov"
 SMSC_PASSWORD = "devstack"  # of a simulator on loopback; SMPP allows eight characters
+MAIL_SENDER = "no-reply@zasov.example"
 
 # All pictures of a local stack show it, so that a program can answer them.
 CAPTCHA_TEXT = "HAPPY"
@@ -82,6 +84,8 @@ class Addresses:
     databases: Mapping[str, str]  # service -> PostgreSQL URL
     kafka: str
     smsc: str
+    smtp: str
+    smtp_ca: Path
     listen: Mapping[str, str]  # process -> address of its gRPC server
     grpc: Mapping[str, str]  # service -> what a client dials: its server, or all of its servers
     health: Mapping[str, str]  # process -> plaintext gRPC health
@@ -114,6 +118,7 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
+        settings |= {"SMTP_ADDRESS": at.smtp, "SMTP_CA_FILE": str(at.smtp_ca), "SMTP_SENDER": MAIL_SENDER}
     auth_server = (role.service, role.role) == ("auth", "server")
     if auth_server:
         settings |= {"CAPTCHA_PROVIDER": "picture", "CAPTCHA_FIXED_TEXT": CAPTCHA_TEXT}
@@ -141,6 +146,25 @@ def smsc_command(infra: "Infra") -> list[str]:
         *["--system-id", SMSC_SYSTEM_ID],
         *["--password", SMSC_PASSWORD],
     ]
+
+
+def mail_command(infra: "Infra") -> list[str]:
+    return [
+        *[sys.executable, "-m", "devstack.mail"],
+        *["--listen", f"127.0.0.1:{infra.smtp_port}"],
+        *["--control", f"127.0.0.1:{infra.mailboxes_port}"],
+        *["--state-dir", str(infra.state_dir / "mail")],
+    ]
+
+
+def mail_addresses(infra: "Infra") -> dict[str, Any]:
+    """`mailboxes` is what `devstack.mailboxes.Mailboxes` takes; `ca_file` is to be trusted."""
+    return {
+        "address": f"127.0.0.1:{infra.smtp_port}",
+        "mailboxes": f"127.0.0.1:{infra.mailboxes_port}",
+        "messages": str(infra.state_dir / "mail"),
+        "ca_file": str(certificates_in(infra.state_dir / "mail").ca),
+    }
 
 
 def smsc_addresses(infra: "Infra") -> dict[str, Any]:

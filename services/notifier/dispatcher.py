@@ -9,6 +9,7 @@ import heapq
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -57,7 +58,10 @@ class Dispatcher:
 
     @property
     def can_send(self) -> bool:
-        return any(channel.is_up for channel in self._channels.values())
+        return bool(self._up())
+
+    def _up(self) -> list[ChannelId]:
+        return [name for name, channel in self._channels.items() if channel.is_up]
 
     @property
     def has_room(self) -> bool:
@@ -98,7 +102,7 @@ class Dispatcher:
         if free <= 0 or self._draining:
             self._more = True
             return
-        found = await self._store.lease(free, can_send=self.can_send)
+        found = await self._store.lease(free, self._up())
         self._more = len(found) == free
         for leased in found:
             self.take(leased)
@@ -109,16 +113,15 @@ class Dispatcher:
             heapq.heappop(self._due_times)
         pause = min([self._settings.poll_interval_s, *(at - now for at in self._due_times[:1])])
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._woken.wait())]
-        if not self.can_send:
-            # When the link is back messages go out at once.
-            waits += [asyncio.create_task(channel.wait_up(pause)) for channel in self._channels.values()]
+        # When a channel is back its messages go out at once.
+        waits += [asyncio.create_task(channel.wait_up(pause)) for channel in self._channels.values() if not channel.is_up]
         try:
             await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        metrics.SMSC_BOUND.set(self.can_send)
+        metrics.SMSC_BOUND.set(ChannelId.SMS in self._up())
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -157,12 +160,20 @@ class Dispatcher:
             claimed = await self._issuers.claim(message)
         except ServiceError as error:
             return await self._settle(leased, self._after_failed_claim(leased, error))
+        message = domain.claimed(message, claimed.channel)
+        leased = replace(leased, message=message)
+        channel = self._channels.get(claimed.channel)
+        if channel is None or not self._templates.can_say(message.kind, claimed.channel):
+            logger().error("no way to send this", kind=message.kind.value)
+            return await self._settle(leased, domain.refused(message, 0))
+        if not channel.is_up:
+            return await self._settle(leased, domain.held_back(message))
         outgoing = self._outgoing(leased, claimed)
         if outgoing is None:
             return await self._settle(leased, domain.expired(message))
-        return await self._submit(leased, outgoing)
+        return await self._submit(leased, channel, outgoing)
 
-    async def _submit(self, leased: Leased, outgoing: Outgoing) -> Message:
+    async def _submit(self, leased: Leased, channel: Channel, outgoing: Outgoing) -> Message:
         begun = await self._until_stored(leased, lambda: self._store.begin(leased))
         if begun is None or self._age(begun) > self._settings.lease_s / 2:
             # Suspended in between: by now another worker may be treating it as ambiguous.
@@ -171,8 +182,8 @@ class Dispatcher:
         if message.attempt == 1:
             metrics.EVENT_TO_SUBMIT.observe((begun.time.now() - message.created_at).total_seconds())
         async with self._lease_kept(begun):
-            outcome = await self._channels[message.channel].dispatch(outgoing)
-        metrics.OUTCOMES.labels(message.kind, type(outcome).__name__).inc()
+            outcome = await channel.dispatch(outgoing)
+        metrics.OUTCOMES.labels(message.kind, channel.id, type(outcome).__name__).inc()
         if isinstance(outcome, Taken):
             taken = outcome
             settled = await self._until_stored(
@@ -209,8 +220,12 @@ class Dispatcher:
         validity = min(claimed.remaining(), leased.message.deadline - leased.time.now())
         if validity < timedelta(seconds=self._settings.least_validity_s):
             return None
-        text = self._templates.render(leased.message.kind, claimed.language, claimed.fields)
-        return Outgoing(claimed.destination, text, validity)
+        message, to = leased.message, claimed.destination
+        if claimed.channel is ChannelId.EMAIL:
+            letter = self._templates.letter(message.kind, claimed.language, claimed.fields)
+            return Outgoing(message.notification_id, to, letter.text, validity, letter.subject, letter.html)
+        text = self._templates.render(message.kind, claimed.language, claimed.fields)
+        return Outgoing(message.notification_id, to, text, validity)
 
     async def _report(self, leased: Leased, message: Message) -> None:
         assert message.report is not None

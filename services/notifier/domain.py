@@ -4,7 +4,9 @@ A message waits as `pending`; `submitting` is recorded before it goes on the wir
 receipts make that `delivered` or `failed`. Whoever finds it `submitting` with nobody at work can't know whether it went:
 that is an ambiguous outcome, as is a submit without an answer, and the policy of its kind decides whether it is sent again.
 
-That a message waits is a fact; that somebody is at work on it (submitting, attempts, pauses) is a lease and not rebuilt.
+How it travels is the subscriber's choice, which its issuer knows: the claim says it, each time, and the message has no channel
+before the first. That a message waits is a fact; that somebody is at work on it (submitting, attempts, pauses, the channel of
+a try that came to nothing) is a lease and not rebuilt.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,9 @@ from uuid import UUID
 
 from google.protobuf.message import Message as Payload
 from zasov.events.v1.notifier_event_pb2 import (
+    CHANNEL_EMAIL,
     CHANNEL_SMS,
+    CHANNEL_UNSPECIFIED,
     Channel,
     MessageAccepted,
     MessageAmbiguous,
@@ -46,6 +50,7 @@ FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD, Kind.PROPOSED_PASSWORD
 
 class ChannelId(StrEnum):
     SMS = "sms"
+    EMAIL = "email"
 
 
 class State(StrEnum):
@@ -74,7 +79,11 @@ class PartState(StrEnum):
     UNDELIVERABLE = "undeliverable"
 
 
-CHANNELS: "dict[ChannelId, Channel.ValueType]" = {ChannelId.SMS: CHANNEL_SMS}
+CHANNELS: "dict[ChannelId | None, Channel.ValueType]" = {
+    None: CHANNEL_UNSPECIFIED,
+    ChannelId.SMS: CHANNEL_SMS,
+    ChannelId.EMAIL: CHANNEL_EMAIL,
+}
 _CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
 
 
@@ -106,7 +115,6 @@ class Wanted:
     cause_event_id: UUID
     cause_stream_id: UUID
     kind: Kind
-    channel: ChannelId
     occurred_at: datetime
     expires_at: datetime | None = None
 
@@ -116,13 +124,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message's row. version: of its event stream. tries: in a row that came to nothing."""
+    """A message's row. channel: None until claimed. version: of its event stream. tries: in a row that came to nothing."""
 
     notification_id: UUID
     cause_event_id: UUID
     cause_stream_id: UUID
     kind: Kind
-    channel: ChannelId
+    channel: ChannelId | None
     state: State
     created_at: datetime
     deadline: datetime
@@ -152,9 +160,7 @@ class Step:
 
 def accept(notification_id: UUID, wanted: Wanted, policy: Policy, now: datetime) -> Step:
     """A message that is asked for. For an old event there is nothing left to claim."""
-    ref = MessageRef(
-        cause_event_id=str(wanted.cause_event_id), channel=CHANNELS[wanted.channel], kind=wanted.kind.value, attempt=0
-    )
+    ref = MessageRef(cause_event_id=str(wanted.cause_event_id), kind=wanted.kind.value, attempt=0)
     accepted = MessageAccepted(message=ref, cause_stream_id=str(wanted.cause_stream_id))
     accepted.deadline.FromDatetime(wanted.deadline(policy))
     message, facts = begun(notification_id, accepted, now), (Fact(accepted, is_public=False),)
@@ -162,6 +168,16 @@ def accept(notification_id: UUID, wanted: Wanted, policy: Policy, now: datetime)
         after = void(message)
         return replace(after, facts=facts + after.facts)
     return Step(message, facts, due_in=timedelta(0))
+
+
+def claimed(message: Message, channel: ChannelId) -> Message:
+    """Its issuer says how it travels; at a later try it may say something else."""
+    return replace(message, channel=channel)
+
+
+def held_back(message: Message) -> Step:
+    """Its channel is away: it waits for it, and that is no try."""
+    return Step(replace(message, state=State.PENDING), due_in=timedelta(0))
 
 
 def begin(message: Message) -> Step:
@@ -237,7 +253,7 @@ def begun(notification_id: UUID, accepted: MessageAccepted, at: datetime) -> Mes
 
 
 def evolve(message: Message, event: Payload) -> Message:
-    """The message after one more event. Raises TypeError for what is no event of a message under way."""
+    """The message after one more event. Raises TypeError for what is no event of a message under way, ValueError as `begun`."""
     match event:
         case MessageSubmitted():
             changed = replace(message, state=State.SUBMITTED, report=Report.SENT)
@@ -255,7 +271,11 @@ def evolve(message: Message, event: Payload) -> Message:
             changed = replace(message, state=State.AMBIGUOUS, report=Report.FAILED)
         case _:
             raise TypeError(f"{type(event).__name__} is not an event of a message under way")
-    return replace(changed, version=message.version + 1, attempt=event.message.attempt, tries=0)
+    ref = event.message
+    if ref.channel not in _CHANNEL_IDS:
+        raise ValueError("an unknown channel")
+    channel = _CHANNEL_IDS[ref.channel]
+    return replace(changed, channel=channel, version=message.version + 1, attempt=ref.attempt, tries=0)
 
 
 def _fail(message: Message, reason: "MessageFailed.Reason.ValueType", provider_status: int = 0) -> Step:

@@ -15,14 +15,16 @@ from zasov.otp.v1 import delivery_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
 from services.chassis.clock import boottime
+from services.chassis.errors import INTERNAL, ServiceError
 from services.chassis.rpc_clients import call
-from services.notifier.domain import FROM_OTP, Message, Report
+from services.notifier.domain import FROM_OTP, ChannelId, Message, Report
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """Whom to tell, and what. Its parts aren't shown: no log and no exception may name them."""
 
+    channel: ChannelId
     destination: str = field(repr=False)
     language: str
     fields: Mapping[str, str] = field(repr=False)
@@ -52,14 +54,14 @@ class Issuers:
                 ),
             )
             lives_until = asked_at + code.remaining_ms / 1000
-            return Claimed(code.phone, code.language, {"code": code.code, "tag": code.tag}, lives_until)
+            return Claimed(*_destination(code), code.language, {"code": code.code, "tag": code.tag}, lives_until)
         notice = await self._call(
             self._auth.Claim,
             auth_pb.ClaimRequest(
                 account_id=str(message.cause_stream_id), event_id=str(message.cause_event_id), claimant=self._claimant
             ),
         )
-        return Claimed(notice.phone, notice.language, {}, asked_at + notice.remaining_ms / 1000)
+        return Claimed(*_destination(notice), notice.language, {}, asked_at + notice.remaining_ms / 1000)
 
     async def report(self, message: Message, report: Report) -> None:
         """Tells how it ended. Raises ServiceError."""
@@ -77,6 +79,13 @@ class Issuers:
 
     async def _call(self, method: Any, request: Any) -> Any:
         return await call(method, request, at_most_s=self._timeout_s)
+
+
+def _destination(answer: otp_pb.ClaimResponse | auth_pb.ClaimResponse) -> tuple[ChannelId, str]:
+    """Raises ServiceError INTERNAL for an answer that names both, or none."""
+    if bool(answer.phone) == bool(answer.email):
+        raise ServiceError(grpc.StatusCode.INTERNAL, INTERNAL, "A claim names one destination.")
+    return (ChannelId.EMAIL, answer.email) if answer.email else (ChannelId.SMS, answer.phone)
 
 
 _OTP = {Report.SENT: otp_pb.DELIVERY_OUTCOME_SENT, Report.FAILED: otp_pb.DELIVERY_OUTCOME_FAILED}

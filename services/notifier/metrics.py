@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 MESSAGES = Counter("zasov_notifier_messages_total", "Messages that came to a state.", ["kind", "state"])
-OUTCOMES = Counter("zasov_notifier_submits_total", "Answers to a submit.", ["kind", "outcome"])
+OUTCOMES = Counter("zasov_notifier_submits_total", "Answers to a submit.", ["kind", "channel", "outcome"])
 EVENT_TO_SUBMIT = Histogram(
     "zasov_notifier_event_to_submit_seconds", "From an event's acceptance to its first submit.", buckets=_LATENCY
 )

@@ -27,7 +27,7 @@ from zasov.events.v1.otp_event_pb2 import (
 
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS, Poison, header
-from services.notifier.domain import ChannelId, Kind, Wanted
+from services.notifier.domain import Kind, Wanted
 
 _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_TEMPORARY_PASSWORD: Kind.TEMPORARY_PASSWORD,
@@ -90,7 +90,7 @@ def read(topic: str, record: ConsumerRecord) -> tuple[UUID, int, Wanted | None]:
 
 
 def _wanted(meta: EventMeta, kind: Kind, claimed_by: UUID, expires_at: datetime | None = None) -> Wanted:
-    return Wanted(_uuid(meta.event_id), claimed_by, kind, ChannelId.SMS, _time(meta.occurred_at), expires_at)
+    return Wanted(_uuid(meta.event_id), claimed_by, kind, _time(meta.occurred_at), expires_at)
 
 
 def _uuid(text: str) -> UUID:

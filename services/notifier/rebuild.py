@@ -18,6 +18,7 @@ MESSAGE = Table(
     ("notification_id", "cause_event_id", "cause_stream_id", "kind", "channel", "state", "version", "attempt", "resends",
      "created_at", "deadline", "report"),
     compared={
+        "channel": "CASE WHEN {row}.state IN ('pending', 'submitting') THEN NULL ELSE {row}.channel END",
         "state": "CASE WHEN {row}.state = 'submitting' THEN 'pending' ELSE {row}.state END",
         "attempt": _FOR_GOOD,
     },
@@ -32,7 +33,7 @@ MESSAGE = Table(
 )  # fmt: skip
 
 NOT_REBUILT = {
-    "message.submitting": "work in hand, with attempt, tries, due_at and lease: a row that was lost is treated as in doubt",
+    "message.submitting": "work in hand, with channel, attempt, tries, due_at, lease: a row that was lost counts as in doubt",
     "message.reported": "whether the issuer was told; a row that was lost is reported again, which has no second effect",
     "part": "the provider's ids of what was submitted: receipts of lost ones are not understood, the message stays submitted",
     "early_receipt": "receipts that wait for the answer to their submit, 10 minutes",

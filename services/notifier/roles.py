@@ -20,6 +20,8 @@ from services.chassis.rpc_server import serving
 from services.chassis.sealing import PublicSeal, read_key
 from services.chassis.streams import Consumer, Handler
 from services.notifier import planner
+from services.notifier.channels import Channel
+from services.notifier.channels.email import EmailChannel
 from services.notifier.channels.sms import SmsChannel
 from services.notifier.dispatcher import Dispatcher, forget_old_receipts
 from services.notifier.domain import ChannelId
@@ -55,7 +57,7 @@ async def server(settings: NotifierSettings, life: Lifecycle) -> None:
 
 async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
     """Ready when it has its partitions. The SMSC may be away: messages wait for it."""
-    templates = Templates(default_language=settings.default_language)
+    templates = Templates(default_language=settings.default_language, operator=settings.operator_name)
     async with (
         open_database(settings) as database,
         dispatching(settings, life, database, templates) as (store, dispatcher),
@@ -89,8 +91,11 @@ async def dispatching(
             receipt_ids=settings.smpp_receipt_ids,
         )
         await stack.enter_async_context(sms.client)
+        channels: dict[ChannelId, Channel] = {ChannelId.SMS: sms}
+        if (mail_server := settings.mail_server()) is not None:
+            channels[ChannelId.EMAIL] = await stack.enter_async_context(EmailChannel(mail_server))
         issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s)
-        dispatcher = Dispatcher(settings, store, issuers, templates, {ChannelId.SMS: sms})
+        dispatcher = Dispatcher(settings, store, issuers, templates, channels)
         background = [
             life.keep_running(tidy_for_ever(inbound), "inbound"),
             life.keep_running(dispatcher.run(), "dispatcher"),

@@ -10,10 +10,11 @@ from services.chassis.lifecycle import split_address
 from services.chassis.settings import ChassisSettings
 from services.notifier.domain import Policy
 from services.notifier.inbound.domain import Rules
+from services.notifier.mail.settings import MailSettings
 from services.notifier.smpp import SmppSettings
 
 
-class NotifierSettings(ChassisSettings):
+class NotifierSettings(MailSettings, ChassisSettings):
     """What the notifier's roles read."""
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_NOTIFIER_", extra="ignore")

@@ -4,7 +4,7 @@ Work on a message is leased: a lease is a token and a time, after which the mess
 write of a worker names its token, so one that was overtaken changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -59,10 +59,10 @@ class Store:
         self._after_commit(step)
         return Leased(message, token, DatabaseTime.just_read(now), current_traceparent()) if token else None
 
-    async def lease(self, limit: int, *, can_send: bool) -> list[Leased]:
-        """Takes up to `limit` due messages that no other worker has. Without a link: only those that need none."""
+    async def lease(self, limit: int, up: Collection[ChannelId]) -> list[Leased]:
+        """Takes up to `limit` due messages that no other worker has; those that need a channel only if it is up."""
         token = uuid4()
-        rows = await self._database.fetch(_LEASE, limit, can_send, token, self._lease)
+        rows = await self._database.fetch(_LEASE, limit, list(up), token, self._lease)
         return [Leased(_message(row), token, DatabaseTime.just_read(row["now"]), row["traceparent"]) for row in rows]
 
     async def begin(self, leased: Leased) -> Leased | None:
@@ -70,9 +70,9 @@ class Store:
         after = domain.begin(leased.message).message
         # Naming the attempt makes it repeatable when the answer to the commit was lost.
         now = await self._database.fetch_value(
-            "UPDATE message SET state = 'submitting', attempt = $3, due_at = now() + $4"
+            "UPDATE message SET state = 'submitting', attempt = $3, due_at = now() + $4, channel = $6"
             " WHERE notification_id = $1 AND lease = $2 AND version = $5 RETURNING now()",
-            after.notification_id, leased.token, after.attempt, self._lease, after.version,
+            after.notification_id, leased.token, after.attempt, self._lease, after.version, after.channel,
         )  # fmt: skip
         return None if now is None else Leased(after, leased.token, DatabaseTime.just_read(now), leased.traceparent)
 
@@ -211,8 +211,10 @@ async def _insert(connection: Connection, message: Message, token: UUID | None, 
 
 async def _write_state(connection: Connection, message: Message) -> None:
     await connection.execute(
-        "UPDATE message SET state = $2, version = $3, resends = $4, tries = $5, report = $6 WHERE notification_id = $1",
+        "UPDATE message SET state = $2, version = $3, resends = $4, tries = $5, report = $6, channel = $7"
+        " WHERE notification_id = $1",
         message.notification_id, message.state, message.version, message.resends, message.tries, message.report,
+        message.channel,
     )  # fmt: skip
 
 
@@ -227,7 +229,7 @@ def _message(row: asyncpg.Record) -> Message:
         cause_event_id=row["cause_event_id"],
         cause_stream_id=row["cause_stream_id"],
         kind=Kind(row["kind"]),
-        channel=ChannelId(row["channel"]),
+        channel=ChannelId(row["channel"]) if row["channel"] else None,
         state=State(row["state"]),
         created_at=row["created_at"],
         deadline=row["deadline"],
@@ -242,7 +244,9 @@ def _message(row: asyncpg.Record) -> Message:
 _LEASE = """
     WITH due AS (
         SELECT notification_id FROM message
-        WHERE due_at <= now() AND ($2 OR state <> 'pending' OR deadline <= now())
+        WHERE due_at <= now() AND (
+            state <> 'pending' OR deadline <= now() OR channel = ANY($2::text[])
+            OR channel IS NULL AND cardinality($2::text[]) > 0)
         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET lease = $3, due_at = now() + $4 FROM due

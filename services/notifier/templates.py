@@ -1,14 +1,18 @@
-"""The texts: one file a message and language, `templates/<kind>.<language>.txt`, with named fields in braces.
+"""The texts: one file a message and language, `templates/<kind>.<language>.txt`, with named fields in braces. Those of emails
+stand beside them (`letters.py`).
 
 All are read and checked at start-up: a message that can't be written must not be found out when it is to be sent.
 """
 
-import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.notifier.domain import Kind
+from services.notifier.domain import ChannelId, Kind
+from services.notifier.letters import Letter, LetterTemplate
 from services.notifier.smpp import parts_count
+from services.notifier.template_files import TemplateError, read_template
+
+__all__ = ["BY_EMAIL", "FIELDS", "LANGUAGES", "MOST_PARTS", "TemplateError", "Templates"]
 
 LANGUAGES = ("ru", "en")
 
@@ -22,6 +26,9 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
 }
+
+# Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
+BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED})
 
 # SMS parts are paid for. Cyrillic has 67 characters a part, 70 if alone.
 MOST_PARTS: Mapping[tuple[Kind, str], int] = {
@@ -44,23 +51,34 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
 _FOLDER = Path(__file__).parent / "templates"
 
 
-class TemplateError(Exception):
-    """A template that must not be used: says which and why."""
-
-
 class Templates:
     """Raises TemplateError for a missing file, an unknown, repeated or missing field, or a text of too many parts."""
 
-    def __init__(self, folder: Path = _FOLDER, *, default_language: str = "ru") -> None:
+    def __init__(self, folder: Path = _FOLDER, *, default_language: str = "ru", operator: str = "Zasov") -> None:
+        """operator: whose name emails bear."""
         self._default = default_language
+        self._letters = {
+            (kind, language): LetterTemplate.load(folder, kind, language, FIELDS[kind], operator)
+            for kind in BY_EMAIL
+            for language in LANGUAGES
+        }
         self._texts = {(kind, language): _load(folder, kind, language) for kind in Kind for language in LANGUAGES}
 
     def render(self, kind: Kind, language: str, fields: Mapping[str, str]) -> str:
         """A language without templates gets the default one. Raises TemplateError for other fields than the text names."""
+        return self._texts[kind, self._chosen(kind, language, fields)].format_map(fields)
+
+    def can_say(self, kind: Kind, channel: ChannelId) -> bool:
+        return channel is ChannelId.SMS or kind in BY_EMAIL
+
+    def letter(self, kind: Kind, language: str, fields: Mapping[str, str]) -> Letter:
+        """As `render`, of a kind that goes by email."""
+        return self._letters[kind, self._chosen(kind, language, fields)].render(fields)
+
+    def _chosen(self, kind: Kind, language: str, fields: Mapping[str, str]) -> str:
         if fields.keys() != FIELDS[kind]:
             raise TemplateError(f"{kind}: other fields were given than the text names")
-        chosen = language if language in LANGUAGES else self._default
-        return self._texts[kind, chosen].format_map(fields)
+        return language if language in LANGUAGES else self._default
 
 
 # The longest that a field can be, to count parts by.
@@ -69,30 +87,8 @@ _LONGEST = {"code": "0" * 10, "tag": "9" * 6}
 
 def _load(folder: Path, kind: Kind, language: str) -> str:
     name = f"{kind}.{language}.txt"
-    try:
-        text = (folder / name).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise TemplateError(f"{name}: missing") from None
-    named = _fields_of(name, text)
-    if sorted(named) != sorted(FIELDS[kind]):
-        raise TemplateError(f"{name}: names {sorted(named)}, must name {sorted(FIELDS[kind])}")
+    text = read_template(folder / name, FIELDS[kind])
     parts = parts_count(text.format_map(_LONGEST))
     if parts > MOST_PARTS[kind, language]:
         raise TemplateError(f"{name}: {parts} SMS parts, at most {MOST_PARTS[kind, language]}")
     return text
-
-
-def _fields_of(name: str, text: str) -> list[str]:
-    try:
-        pieces = list(string.Formatter().parse(text))
-    except ValueError as error:
-        raise TemplateError(f"{name}: {error}") from None
-    named = []
-    for _, field, form, conversion in pieces:
-        if field is None:
-            continue
-        # Attributes and formats would let a text reach into what it is given.
-        if not field.isidentifier() or form or conversion:
-            raise TemplateError(f"{name}: a field is a plain name")
-        named.append(field)
-    return named

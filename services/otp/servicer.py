@@ -12,6 +12,7 @@ from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceServicer
 
+from services.chassis.email_addresses import NotAnAddress, email_address
 from services.chassis.errors import invalid
 from services.chassis.interceptors import Context
 from services.otp import codes
@@ -106,6 +107,7 @@ class DeliveryServicer(DeliveryServiceServicer):
         parcel = claimed.parcel
         return delivery_pb.ClaimResponse(
             phone=parcel.destination.phone,
+            email=parcel.destination.email,
             language=parcel.destination.language,
             code=parcel.code,
             tag=parcel.tag,
@@ -155,10 +157,19 @@ class _Fields:
         if not request.HasField("destination"):
             return None
         destination = request.destination
+        self.require("destination.language", destination.language in _LANGUAGES, "must be ru or en")
+        if destination.WhichOneof("channel") == "email":
+            return Destination(email=self.email("destination.email", destination.email), language=destination.language)
         is_phone = _E164.fullmatch(destination.phone) is not None
         self.require("destination.phone", is_phone, "must be E.164 with the plus sign")
-        self.require("destination.language", destination.language in _LANGUAGES, "must be ru or en")
-        return Destination(destination.phone, destination.language)
+        return Destination(phone=destination.phone, language=destination.language)
+
+    def email(self, name: str, text: str) -> str:
+        try:
+            return email_address(text)
+        except NotAnAddress:
+            self._violations[name] = "must be an email address"
+            return ""
 
     def origin(self, request: otp_pb.IssueRequest | otp_pb.VerifyRequest) -> Origin | None:
         """It goes into events as it is: anything but a pseudonym, an address say, must not get that far (B2)."""

@@ -54,8 +54,8 @@ def _files(stack: Stack) -> Iterator[tuple[str, bytes]]:
 
 def _folder(kind: str, folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*")):
-        # The SMSC and the handsets are the outside world.
-        if path.is_file() and not path.name.startswith("smsc"):
+        # The SMSC, the handsets and the mail server are the outside world.
+        if path.is_file() and not path.name.startswith(("smsc", "mail")):
             yield f"{kind} {path.name}", path.read_bytes()
 
 

@@ -37,10 +37,14 @@ class Open:
     """What a claim of any event answers."""
 
     phone: str = "+79160000001"
+    email: str = ""  # then there is no phone
     language: str = "ru"
     code: str = "4711"
     tag: str = "47"
     remaining: timedelta = timedelta(minutes=5)
+
+    def destination(self) -> dict[str, str]:
+        return {"email": self.email} if self.email else {"phone": self.phone}
 
 
 @dataclass
@@ -76,7 +80,11 @@ class _Otp(OtpServicer):
         found = self._fake.claim(request.event_id)
         remaining_ms = int(found.remaining.total_seconds() * 1000)
         return otp_pb.ClaimResponse(
-            phone=found.phone, language=found.language, code=found.code, tag=found.tag, remaining_ms=remaining_ms
+            **found.destination(),
+            language=found.language,
+            code=found.code,
+            tag=found.tag,
+            remaining_ms=remaining_ms,
         )
 
     async def Report(self, request: otp_pb.ReportRequest, context: Any) -> otp_pb.ReportResponse:  # type: ignore[override]
@@ -91,7 +99,7 @@ class _Auth(AuthServicer):
     async def Claim(self, request: auth_pb.ClaimRequest, context: Any) -> auth_pb.ClaimResponse:  # type: ignore[override]
         found = self._fake.claim(request.event_id)
         remaining_ms = int(found.remaining.total_seconds() * 1000)
-        return auth_pb.ClaimResponse(phone=found.phone, language=found.language, remaining_ms=remaining_ms)
+        return auth_pb.ClaimResponse(**found.destination(), language=found.language, remaining_ms=remaining_ms)
 
     async def Report(self, request: auth_pb.ReportRequest, context: Any) -> auth_pb.ReportResponse:  # type: ignore[override]
         await self._fake.report(request.event_id, request.outcome)

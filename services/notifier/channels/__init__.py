@@ -3,17 +3,24 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from services.notifier.domain import ChannelId
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What goes out. Kept in memory only, and not shown: destination and text are the subscriber's."""
+    """What goes out. Kept in memory only, and not shown: destination and words are the subscriber's.
 
+    notification_id: stays the same however often it is tried. subject, html: of an email, which has the text as its other part.
+    """
+
+    notification_id: UUID
     destination: str = field(repr=False)
     text: str = field(repr=False)
     validity: timedelta
+    subject: str = field(repr=False, default="")
+    html: str = field(repr=False, default="")
 
 
 @dataclass(frozen=True, slots=True)

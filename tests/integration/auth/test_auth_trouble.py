@@ -28,7 +28,7 @@ async def until_open(suite: Suite, count: int) -> None:
     await until(f"{count} open attempts", are_open)
 
 
-@pytest.mark.row("B8")
+@pytest.mark.row("M21")
 async def test_more_sign_ins_than_places_are_refused_at_once_and_leave_no_attempt_open(
     start: StartSuite, gate: Gate, evaluated: list[bool]
 ) -> None:
@@ -54,7 +54,7 @@ async def test_more_sign_ins_than_places_are_refused_at_once_and_leave_no_attemp
     await suite.auth.sign_in(phones[0])
 
 
-@pytest.mark.row("B8")
+@pytest.mark.row("M21")
 async def test_one_subscriber_cannot_keep_all_others_out(start: StartSuite, gate: Gate) -> None:
     suite = await start(auth={"hash_places": 8, "hash_places_per_subject": 2, "hash_threads": 1})
     await suite.register()

@@ -44,6 +44,7 @@ CHANGES = {
         "UPDATE message SET created_at = created_at - interval '1 microsecond'",
         "UPDATE message SET cause_stream_id = gen_random_uuid()",
         "UPDATE message SET kind = 'account_blocked' WHERE kind = 'code'",
+        "UPDATE message SET channel = 'email' WHERE channel = 'sms'",
         "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, deadline)"
         " VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'code', 'sms', 'pending', now())",
         "DELETE FROM message",

@@ -12,7 +12,7 @@ from services.chassis.postgres import Database
 from services.notifier import planner
 from services.notifier.channels import Outcome, Outgoing
 from services.notifier.channels.sms import SmsChannel
-from services.notifier.domain import PartState, State
+from services.notifier.domain import ChannelId, PartState, State
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
 from tests.fakes.delivery_services import FakeDelivery
@@ -108,7 +108,7 @@ async def test_only_the_holder_of_the_lease_settles_a_message(settings: Notifier
     first = await store.accept("notifier test", event.stream_id, version, wanted, mine=True)
     assert first is not None
     await asyncio.sleep(0.1)
-    (second,) = await store.lease(1, can_send=True)
+    (second,) = await store.lease(1, [ChannelId.SMS])
     assert await store.settle_submitted(first, "smsc", ["late"]) is None
     assert await store.settle_submitted(second, "smsc", ["taken"]) is not None
 
@@ -146,10 +146,10 @@ async def test_of_two_workers_who_look_at_once_one_takes_the_message(settings: N
     async with database.transaction() as connection:
         # Holds back who does not pass over what another has in hand.
         await connection.execute("SELECT FROM message FOR UPDATE")
-        looking = [asyncio.create_task(store.lease(1, can_send=True)) for store in stores]
+        looking = [asyncio.create_task(store.lease(1, [ChannelId.SMS])) for store in stores]
         done, _ = await asyncio.wait(looking, timeout=2)
         assert [task.result() for task in done] == [[], []]
-    first, second = [await store.lease(1, can_send=True) for store in stores]
+    first, second = [await store.lease(1, [ChannelId.SMS]) for store in stores]
     assert (len(first), len(second)) == (1, 0)
 
 

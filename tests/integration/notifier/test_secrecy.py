@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from services.chassis.clock import boottime
 from services.chassis.errors import unavailable
 from services.chassis.postgres import Database
 from services.notifier.channels import Outgoing
+from services.notifier.domain import ChannelId
 from services.notifier.issuers import Claimed
 from services.notifier.settings import NotifierSettings
 from tests.fakes.delivery_services import FakeDelivery
@@ -88,7 +90,7 @@ async def test_nothing_secret_is_left_in_any_table_log_or_metric(
 
 @pytest.mark.row("B2")
 async def test_what_is_claimed_does_not_show_itself(settings: NotifierSettings) -> None:
-    claimed = Claimed(PHONE, "ru", {"code": CODE, "tag": TAG}, boottime())
-    outgoing = Outgoing(PHONE, f"Код {CODE}. Никому не сообщайте", timedelta(seconds=1))
+    claimed = Claimed(ChannelId.SMS, PHONE, "ru", {"code": CODE, "tag": TAG}, boottime())
+    outgoing = Outgoing(uuid4(), PHONE, f"Код {CODE}. Никому не сообщайте", timedelta(seconds=1))
     shown = repr(claimed) + str(claimed) + repr(outgoing) + str(outgoing) + repr(settings) + repr(settings.smpp())
     assert not [canary for canary in (*CANARIES, "devstack'") if canary in shown]

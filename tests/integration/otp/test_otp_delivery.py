@@ -9,6 +9,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from zasov.otp.v1 import delivery_service_pb2 as delivery_pb
+from zasov.otp.v1 import otp_service_pb2 as otp_pb
+
+from tests.integration.otp.conftest import RECOVERY
 
 PHONE = "+79161234567"
 
@@ -133,3 +136,41 @@ async def test_what_can_no_longer_be_used_can_no_longer_be_claimed(otp: Any, sub
     assert await otp.deliveries_waiting() == 1
     await otp.age(300, subject)
     assert await is_void(otp.claim(newest))
+
+
+def issue_by_email(otp: Any, subject: UUID, flow: UUID, email: str) -> Any:
+    destination = otp_pb.Destination(email=email, language="en")
+    request = otp_pb.IssueRequest(subject_id=str(subject), flow_id=str(flow), purpose=RECOVERY, destination=destination)
+    return otp.codes.Issue(request, timeout=10)
+
+
+@pytest.mark.row("M11")
+async def test_a_claim_names_the_address_of_a_code_that_goes_by_email_and_no_phone(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await issue_by_email(otp, subject, flow, "Anna@ПРИМЕР.рф")
+    claimed = await otp.claim(issued)
+    assert (claimed.email, claimed.phone, claimed.language) == ("Anna@xn--e1afmkfd.xn--p1ai", "", "en")
+
+
+@pytest.mark.row("B2")
+async def test_an_address_is_sealed_while_it_waits_and_gone_when_it_was_sent(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await issue_by_email(otp, subject, flow, "anna@example.com")
+    assert b"anna" not in await otp.sql.fetchval("SELECT sealed FROM delivery")
+    assert b"anna" not in await otp.sql.fetchval("SELECT string_agg(data, '') FROM event")
+    await otp.report(issued)
+    assert await otp.deliveries_waiting() == 0
+
+
+@pytest.mark.parametrize("email", ["", "anna", "anna@example.com\r\nRCPT TO:<boris@example.com>", "анна@example.com"])
+async def test_a_code_is_not_issued_for_what_is_no_address(otp: Any, subject: UUID, flow: UUID, email: str) -> None:
+    status, reason, _ = await refused(issue_by_email(otp, subject, flow, email))
+    assert (status, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert await otp.deliveries_waiting() == 0
+
+
+async def test_what_an_older_process_sealed_for_a_phone_can_be_claimed(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    challenge = UUID(issued.challenge_id)
+    older = b'{"destination": {"phone": "+79161234567", "language": "ru"}, "code": "1234", "tag": "7"}'
+    await otp.sql.execute("UPDATE delivery SET sealed = $1", otp.seal.close(older, challenge.bytes))
+    claimed = await otp.claim(issued)
+    assert (claimed.phone, claimed.email, claimed.code) == ("+79161234567", "", "1234")

@@ -127,13 +127,13 @@ def test_what_the_issuer_voided_it_is_not_told_of() -> None:
 
 @given(age=st.timedeltas(timedelta(0), timedelta(days=1000)))
 def test_only_messages_for_young_events_are_accepted(age: timedelta) -> None:
-    wanted = Wanted(UUID(int=2), UUID(int=3), Kind.CODE, ChannelId.SMS, NOW - age)
+    wanted = Wanted(UUID(int=2), UUID(int=3), Kind.CODE, NOW - age)
     step = domain.accept(replace(SUBMITTING, state=State.PENDING), wanted, POLICY, NOW)
     assert step.message.state is (State.PENDING if age <= POLICY.event_max_age else State.VOID)
 
 
 def test_the_deadline_of_a_code_is_its_own_and_that_of_a_notice_the_policys() -> None:
     expires = NOW + timedelta(minutes=1)
-    code = Wanted(UUID(int=2), UUID(int=3), Kind.CODE, ChannelId.SMS, NOW, expires)
-    notice = Wanted(UUID(int=2), UUID(int=3), Kind.ACCOUNT_BLOCKED, ChannelId.SMS, NOW)
+    code = Wanted(UUID(int=2), UUID(int=3), Kind.CODE, NOW, expires)
+    notice = Wanted(UUID(int=2), UUID(int=3), Kind.ACCOUNT_BLOCKED, NOW)
     assert (code.deadline(POLICY), notice.deadline(POLICY)) == (expires, NOW + POLICY.notice_lifetime)

@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/auth/v1/delivery_service.proto\x12\rzasov.auth.v1\"F\n\x0c\x43laimRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08\x63laimant\x18\x03 \x01(\t\"F\n\rClaimResponse\x12\r\n\x05phone\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x14\n\x0cremaining_ms\x18\x03 \x01(\x03\"f\n\rReportRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12/\n\x07outcome\x18\x03 \x01(\x0e\x32\x1e.zasov.auth.v1.DeliveryOutcome\"\x10\n\x0eReportResponse*k\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_SENT\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x32\x9c\x01\n\x0f\x44\x65liveryService\x12\x42\n\x05\x43laim\x12\x1b.zasov.auth.v1.ClaimRequest\x1a\x1c.zasov.auth.v1.ClaimResponse\x12\x45\n\x06Report\x12\x1c.zasov.auth.v1.ReportRequest\x1a\x1d.zasov.auth.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/auth/v1/delivery_service.proto\x12\rzasov.auth.v1\"F\n\x0c\x43laimRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08\x63laimant\x18\x03 \x01(\t\"U\n\rClaimResponse\x12\r\n\x05phone\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x14\n\x0cremaining_ms\x18\x03 \x01(\x03\x12\r\n\x05\x65mail\x18\x04 \x01(\t\"f\n\rReportRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12/\n\x07outcome\x18\x03 \x01(\x0e\x32\x1e.zasov.auth.v1.DeliveryOutcome\"\x10\n\x0eReportResponse*k\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_SENT\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x32\x9c\x01\n\x0f\x44\x65liveryService\x12\x42\n\x05\x43laim\x12\x1b.zasov.auth.v1.ClaimRequest\x1a\x1c.zasov.auth.v1.ClaimResponse\x12\x45\n\x06Report\x12\x1c.zasov.auth.v1.ReportRequest\x1a\x1d.zasov.auth.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.auth.v1.delivery_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYOUTCOME']._serialized_start=321
-  _globals['_DELIVERYOUTCOME']._serialized_end=428
+  _globals['_DELIVERYOUTCOME']._serialized_start=336
+  _globals['_DELIVERYOUTCOME']._serialized_end=443
   _globals['_CLAIMREQUEST']._serialized_start=55
   _globals['_CLAIMREQUEST']._serialized_end=125
   _globals['_CLAIMRESPONSE']._serialized_start=127
-  _globals['_CLAIMRESPONSE']._serialized_end=197
-  _globals['_REPORTREQUEST']._serialized_start=199
-  _globals['_REPORTREQUEST']._serialized_end=301
-  _globals['_REPORTRESPONSE']._serialized_start=303
-  _globals['_REPORTRESPONSE']._serialized_end=319
-  _globals['_DELIVERYSERVICE']._serialized_start=431
-  _globals['_DELIVERYSERVICE']._serialized_end=587
+  _globals['_CLAIMRESPONSE']._serialized_end=212
+  _globals['_REPORTREQUEST']._serialized_start=214
+  _globals['_REPORTREQUEST']._serialized_end=316
+  _globals['_REPORTRESPONSE']._serialized_start=318
+  _globals['_REPORTRESPONSE']._serialized_end=334
+  _globals['_DELIVERYSERVICE']._serialized_start=446
+  _globals['_DELIVERYSERVICE']._serialized_end=602
 # @@protoc_insertion_point(module_scope)

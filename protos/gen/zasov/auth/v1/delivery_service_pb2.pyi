@@ -80,22 +80,26 @@ class ClaimResponse(_message.Message):
     PHONE_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     REMAINING_MS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
-    """E.164 with the plus sign."""
+    """E.164 with the plus sign. Exactly one of phone and email is set: it says how the message travels."""
     language: _builtins.str
     """"ru" or "en"."""
     remaining_ms: _builtins.int
     """How long the notice is still worth sending, milliseconds."""
+    email: _builtins.str
+    """All ASCII."""
     def __init__(
         self,
         *,
         phone: _builtins.str = ...,
         language: _builtins.str = ...,
         remaining_ms: _builtins.int = ...,
+        email: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,17 +26,21 @@ class _Channel:
 class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHANNEL_UNSPECIFIED: _Channel.ValueType  # 0
-    """Never sent."""
+    """Not known: the issuer says it at the claim, and nothing was claimed yet."""
     CHANNEL_SMS: _Channel.ValueType  # 1
     """SMS over SMPP."""
+    CHANNEL_EMAIL: _Channel.ValueType  # 2
+    """Email over SMTP."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """How a message travels."""
 
 CHANNEL_UNSPECIFIED: Channel.ValueType  # 0
-"""Never sent."""
+"""Not known: the issuer says it at the claim, and nothing was claimed yet."""
 CHANNEL_SMS: Channel.ValueType  # 1
 """SMS over SMPP."""
+CHANNEL_EMAIL: Channel.ValueType  # 2
+"""Email over SMTP."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 @_typing.final
@@ -174,7 +178,7 @@ class MessageSubmitted(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     parts: _builtins.int
-    """SMS parts."""
+    """SMS parts; 1 for an email."""
     @_builtins.property
     def message(self) -> Global___MessageRef:
         """Which message."""
@@ -232,7 +236,7 @@ class MessageFailed(_message.Message):
         REASON_UNSPECIFIED: MessageFailed._Reason.ValueType  # 0
         """Never sent."""
         REASON_REFUSED: MessageFailed._Reason.ValueType  # 1
-        """The SMSC refused it for good."""
+        """The SMSC or mail server refused it for good."""
         REASON_EXPIRED: MessageFailed._Reason.ValueType  # 2
         """Its deadline passed before it could be sent, or its validity before it could be delivered."""
         REASON_UNDELIVERABLE: MessageFailed._Reason.ValueType  # 3
@@ -246,7 +250,7 @@ class MessageFailed(_message.Message):
     REASON_UNSPECIFIED: MessageFailed.Reason.ValueType  # 0
     """Never sent."""
     REASON_REFUSED: MessageFailed.Reason.ValueType  # 1
-    """The SMSC refused it for good."""
+    """The SMSC or mail server refused it for good."""
     REASON_EXPIRED: MessageFailed.Reason.ValueType  # 2
     """Its deadline passed before it could be sent, or its validity before it could be delivered."""
     REASON_UNDELIVERABLE: MessageFailed.Reason.ValueType  # 3
@@ -260,7 +264,7 @@ class MessageFailed(_message.Message):
     reason: Global___MessageFailed.Reason.ValueType
     """Why."""
     provider_status: _builtins.int
-    """The SMPP command_status, 0 if there was none."""
+    """The SMPP command_status or the SMTP reply code, 0 if there was none."""
     @_builtins.property
     def message(self) -> Global___MessageRef:
         """Which message."""

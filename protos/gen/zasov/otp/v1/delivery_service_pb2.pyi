@@ -84,8 +84,9 @@ class ClaimResponse(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REMAINING_MS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
-    """E.164 with the plus sign."""
+    """E.164 with the plus sign. Exactly one of phone and email is set: it says how the message travels."""
     language: _builtins.str
     """"ru" or "en"."""
     code: _builtins.str
@@ -94,6 +95,8 @@ class ClaimResponse(_message.Message):
     """Names the request in the message (M10)."""
     remaining_ms: _builtins.int
     """How long the code still lives, by the database's clock, milliseconds."""
+    email: _builtins.str
+    """All ASCII."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """A message that could only arrive later must not be delivered."""
@@ -107,10 +110,11 @@ class ClaimResponse(_message.Message):
         tag: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         remaining_ms: _builtins.int = ...,
+        email: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "expires_at", b"expires_at", "language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "email", b"email", "expires_at", b"expires_at", "language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

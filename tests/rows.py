@@ -1,0 +1,98 @@
+"""`python -m tests.rows`: the mission's rows, and the tests that say that they prove them."""
+
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from devstack.paths import REPO
+
+LIST = REPO / "docs" / "rows.toml"
+LEVELS = ("unit", "integration", "e2e")
+
+
+class BadList(Exception):
+    """The list of rows has an id twice, or no text for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The test functions, as `path::name`, that name one row; by level."""
+
+    by_level: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def at(self, level: str) -> Sequence[str]:
+        return sorted(self.by_level.get(level, ()))
+
+
+def load(path: Path = LIST) -> dict[str, str]:
+    """Id → what, in the list's order. Raises BadList."""
+    rows: dict[str, str] = {}
+    for entry in tomllib.loads(path.read_text(encoding="utf-8"))["row"]:
+        if entry["id"] in rows or not entry["what"]:
+            raise BadList(f"{entry['id']}: twice, or without a text")
+        rows[entry["id"]] = entry["what"]
+    return rows
+
+
+def proofs(marked: Iterable[tuple[str, str]]) -> dict[str, Proof]:
+    """Pairs of a row and a node id → what proves each row. A test with many parameters is one test."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row, node_id in marked:
+        level = next((one for one in LEVELS if node_id.startswith(f"tests/{one}/")), None)
+        if level is not None:
+            found[row][level].add(node_id.partition("[")[0])
+    return {row: Proof({level: frozenset(ids) for level, ids in levels.items()}) for row, levels in found.items()}
+
+
+def table(rows: Mapping[str, str], proven: Mapping[str, Proof]) -> Table:
+    shown = Table("row", "what", *LEVELS, "e2e tests")
+    for row, what in rows.items():
+        proof = proven.get(row, Proof())
+        names = [one.rpartition("::")[2].removeprefix("test_").replace("_", " ") for one in proof.at("e2e")]
+        shown.add_row(row, what, *(str(len(proof.at(level)) or "–") for level in LEVELS), "\n".join(names) or "none")
+    return shown
+
+
+class _Marks:
+    """Collects, as a plugin of pytest."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            self.pairs += [(str(row), item.nodeid) for mark in item.iter_markers("row") for row in mark.args]
+
+
+def collected() -> list[tuple[str, str]]:
+    """(row, node id) of every test. Runs none. Raises RuntimeError with pytest's words if they can't be collected."""
+    marks, said = _Marks(), StringIO()
+    with redirect_stdout(said):
+        status = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", str(REPO / "tests")], plugins=[marks])
+    if status != pytest.ExitCode.OK:
+        raise RuntimeError(said.getvalue())
+    return marks.pairs
+
+
+def main() -> int:
+    rows, proven = load(), proofs(collected())
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table(rows, proven))
+    without = [row for row in rows if not proven.get(row, Proof()).at("e2e")]
+    console.print(f"{len(rows) - len(without)} of {len(rows)} rows have an e2e test; without: {', '.join(without) or 'none'}")
+    if unknown := sorted(proven.keys() - rows.keys()):
+        console.print(f"Named by tests and not in the list: {', '.join(unknown)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
