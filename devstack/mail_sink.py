@@ -7,6 +7,7 @@ import json
 import logging
 import ssl
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from devstack.mailboxes import Mail
 
@@ -57,13 +58,21 @@ class MailBehaviour:
 class MailSink:
     """An async context manager: listening inside, gone outside. Port 0 takes a free one.
 
-    tls: offered by STARTTLS, and required then; implicit: spoken from the first byte instead. None: never.
+    tls: offered by STARTTLS, and required then; implicit: spoken from the first byte instead. None: never. accounts: names and
+    passwords, of which one is required then.
     """
 
     def __init__(
-        self, listen: tuple[str, int], tls: ssl.SSLContext | None, *, implicit: bool = False, state_dir: Path | None = None
+        self,
+        listen: tuple[str, int],
+        tls: ssl.SSLContext | None,
+        *,
+        implicit: bool = False,
+        accounts: Mapping[str, str] | None = None,
+        state_dir: Path | None = None,
     ) -> None:
         self.behaviour = MailBehaviour()
+        self.accounts = accounts
         self.connections = 0  # since it began to listen
         self._listen, self._tls, self._implicit = listen, tls, implicit
         self._server: asyncio.Server | None = None
@@ -161,9 +170,20 @@ class _Connection(SMTP):
 
     def __init__(self, sink: MailSink, tls: ssl.SSLContext | None) -> None:
         super().__init__(
-            self, tls_context=tls, require_starttls=tls is not None, hostname="mail.example", loop=asyncio.get_running_loop()
+            self,
+            tls_context=tls,
+            require_starttls=tls is not None,
+            auth_required=sink.accounts is not None,
+            authenticator=self._is_account,
+            hostname="mail.example",
+            loop=asyncio.get_running_loop(),
         )
         self._sink = sink
+
+    def _is_account(self, _: Any, __: Any, ___: Any, ____: str, data: Any) -> AuthResult:
+        known = (self._sink.accounts or {}).get(data.login.decode())
+        # Unhandled, so that it answers 535 by itself.
+        return AuthResult(success=known is not None and known == data.password.decode(), handled=False)
 
     def cut(self) -> None:
         transport = self._original_transport or self.transport
@@ -177,6 +197,10 @@ class _Connection(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         self._sink.closed(self)
         super().connection_lost(error)
+
+    async def handle_exception(self, error: Exception) -> str:
+        logging.getLogger(__name__).error("%s", type(error).__name__)
+        return "451 something is wrong with this server"
 
     async def handle_MAIL(self, _: Any, __: Any, envelope: Envelope, address: str, options: list[str]) -> str:
         if refusal := await self._sink.stage(self, "mail"):

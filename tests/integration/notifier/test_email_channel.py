@@ -97,6 +97,20 @@ async def test_a_server_that_speaks_tls_from_the_first_byte(open_channel: Open, 
         assert secure.messages(ADDRESS)[0].secured
 
 
+async def test_a_server_that_knows_the_account_and_one_that_does_not(open_channel: Open, certificates: Certificates) -> None:
+    context, accounts = certificates.server_context(), {"zasov": "right"}
+    async with MailSink(LOOPBACK, context, accounts=accounts) as asking:
+        account = {"smtp_address": asking.address, "smtp_username": "zasov"}
+        with capture_logs() as lines:
+            wrong = await open_channel(up=False, **account, smtp_password="wrong")
+            await never_up(wrong, lambda: bool(lines))
+        assert {line["error"] for line in lines} == {"SMTPAuthenticationError"}
+        right = await open_channel(**account, smtp_password="right")
+        assert isinstance(await right.dispatch(outgoing()), Taken)
+        nobody = await open_channel(smtp_address=asking.address)
+        assert await nobody.dispatch(outgoing()) == PutOff(), "the account is wrong, not the message"
+
+
 async def test_plaintext_to_this_machine_when_it_is_asked_for(open_channel: Open) -> None:
     async with MailSink(LOOPBACK, None) as plain:
         channel = await open_channel(smtp_address=plain.address, smtp_security="plaintext")
