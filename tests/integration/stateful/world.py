@@ -181,7 +181,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     await stack.enter_async_context(running(services.auth.roles.server, auth))
     channels = {name: await stack.enter_async_context(grpc.aio.insecure_channel(address)) for name, address in at.items()}
 
-    async def no_other(**_: Any) -> Auth:
+    async def no_other(**_: Any) -> Any:
         raise NotImplementedError
 
     database = await stack.enter_async_context(open_database(lockout))
@@ -192,6 +192,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         LockoutStore(database, OutboxWaker(database)),
         DeliveryServiceStub(channels["otp"]),
         keys_dir,
+        no_other,
     )  # fmt: skip
     stack.push_async_callback(suite.close)
     # The stream is there, whatever the time: without it codes have six digits (test_auth_sprays.py).
