@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from zasov.auth.v1.common_pb2 import CodeSent
+from zasov.auth.v1.registration_service_pb2 import StartRegistrationRequest
 
 from devstack.story import Story
 from devstack.subscriber import Subscriber
@@ -68,6 +69,21 @@ async def test_only_the_newest_code_of_a_flow_works_and_each_message_names_its_r
     grant = await system.back_end.confirm_recovery(second.grant, newer.code, person.client)
     await system.back_end.choose_recovery_password(grant, NEW_PASSWORD, person.client)
     await person.sign_in(NEW_PASSWORD)
+
+
+@pytest.mark.row("M9")
+@pytest.mark.row("M2")
+async def test_no_sms_leaves_without_a_captcha_and_one_is_good_once(system: System) -> None:
+    person, back_end = system.subscriber(), system.back_end
+    request = StartRegistrationRequest(phone=person.phone, client=person.client)
+    with pytest.raises(Exception, match="CAPTCHA_REQUIRED"):
+        await back_end.call(back_end.registration.StartRegistration, request)
+    solved = await back_end.solved(person.client)
+    await back_end.start_registration(person.phone, solved)
+    assert await person.read_code()
+    with pytest.raises(Exception, match="CAPTCHA_REJECTED"):
+        await back_end.start_registration(system.subscriber().phone, solved)
+    assert len(await system.handsets.messages(person.phone)) == 1
 
 
 @pytest.mark.row("M5")
