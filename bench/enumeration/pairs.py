@@ -18,7 +18,6 @@ NOT_BUILT = (
     "masked contacts (M12)",
     "state of a delivery (M11)",
     "recovery by email, right and wrong channel (M11, M12)",
-    "temporary password by SMS (M5)",
     "suspended accounts (M17)",
     "linking somebody's number (M16)",
 )
@@ -92,6 +91,14 @@ async def _choose_without_right(subscribers: Subscribers, numbers: Numbers, inde
     return await subscribers.back_end.choose_recovery_password(grant, PASSWORD, CLIENT)
 
 
+async def _ask_for_one_time_password(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.request_temporary_password(numbers.fresh[index], subscribers.client)
+
+
+async def _one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.sign_in_with_temporary_password(numbers.fresh[index], "22222222", CLIENT)
+
+
 SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
 # In this order: a later one goes on with the flows of those before.
 PAIRS: Sequence[Pair] = (
@@ -102,6 +109,8 @@ PAIRS: Sequence[Pair] = (
     Pair("recovery, another code", "", _recover_again, sends_sms=True),
     Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
+    Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
+    Pair("one-time password, wrong", "CODE_REJECTED", _one_time_password_wrong),
 )
 
 
