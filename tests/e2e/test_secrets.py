@@ -29,7 +29,7 @@ async def test_no_password_code_phone_or_address_leaves_the_places_where_it_belo
         person.client.ip, stranger.client.ip, person.client.device_id,
     }  # fmt: skip
     assert len(person.secrets) == 4, "two codes, two one-time passwords"
-    assert all(len(code) == 8 for code in person.secrets)
+    assert all(len(secret) >= 8 for secret in person.secrets), "a shorter one stands anywhere by chance"
     places = dict(_files(system.stack))
     places |= await _records(system.stack)
     places |= await asyncio.to_thread(_metrics, system.stack)
