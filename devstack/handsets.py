@@ -5,13 +5,12 @@ written in any way that keeps their digits (`+7 916 …` and `7916…` are one h
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-_LINE_LIMIT = 16 * 1024 * 1024
+from devstack.control import ControlClient
 
 
 class HandsetsUnavailable(Exception):
@@ -58,8 +57,7 @@ class Handsets:
     """The client. Every call raises HandsetsUnavailable when the SMSC is down, and HandsetsRefused when it says no."""
 
     def __init__(self, control_address: str) -> None:
-        self._host, _, port = control_address.rpartition(":")
-        self._port = int(port)
+        self._call = ControlClient(control_address, "SMSC", HandsetsUnavailable, HandsetsRefused).call
 
     async def messages(self, number: str) -> list[HandsetMessage]:
         """All that has arrived so far, the oldest first."""
@@ -104,25 +102,6 @@ class Handsets:
     async def state(self) -> dict[str, Any]:
         """Counts: `links`, `submits`, `held`, `undelivered` (waiting for the application), `behaviour`."""
         return await self._call("state")
-
-    async def _call(self, op: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            reader, writer = await asyncio.open_connection(self._host, self._port, limit=_LINE_LIMIT)
-        except OSError:
-            raise HandsetsUnavailable(f"no SMSC answers at {self._host}:{self._port}") from None
-        try:
-            writer.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
-            line = await reader.readline()
-        except OSError:
-            line = b""
-        finally:
-            writer.transport.abort()
-        if not line:
-            raise HandsetsUnavailable(f"the SMSC at {self._host}:{self._port} went away")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.pop("ok"):
-            raise HandsetsRefused(answer["error"])
-        return answer
 
 
 class HandsetsSync:

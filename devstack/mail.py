@@ -5,59 +5,29 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from devstack.control import Answer, ControlServer, Operation
 from devstack.mail_sink import MailBehaviour, MailSink
 from devstack.mail_tls import certificates_in, make_certificates
 from devstack.paths import default_state_dir
 
-Answer = dict[str, Any]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class MailControl:
-    """One JSON line in, one out. `devstack.mailboxes` is its client."""
+class MailControl(ControlServer):
+    """`devstack.mailboxes` is its client."""
 
     def __init__(self, sink: MailSink) -> None:
         self._sink = sink
-        self._operations: dict[str, Callable[..., Awaitable[Answer]]] = {
+        operations: dict[str, Operation] = {
             "messages": self._messages,
             "wait": self._wait,
             "behave": self._behave,
             "reset": self._reset,
         }
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request. A client that goes away takes its wait with it."""
-        try:
-            request = asyncio.ensure_future(self._answer(await reader.readline()))
-            gone = asyncio.ensure_future(reader.read(1))
-            try:
-                await asyncio.wait({request, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if request.done():
-                    writer.write(json.dumps(request.result()).encode() + b"\n")
-                    await writer.drain()
-            finally:
-                for task in (request, gone):
-                    task.cancel()
-                await asyncio.gather(request, gone, return_exceptions=True)
-        except (OSError, ValueError):
-            pass
-        finally:
-            writer.close()
-
-    async def _answer(self, line: bytes) -> Answer:
-        try:
-            request = json.loads(line)
-            operation = self._operations[request.pop("op")]
-        except (ValueError, KeyError, AttributeError, TypeError):
-            return {"ok": False, "error": f"one of {', '.join(self._operations)} is wanted"}
-        try:
-            return {"ok": True, **await operation(**request)}
-        except (TypeError, ValueError) as error:
-            return {"ok": False, "error": str(error)}
+        super().__init__(operations)
 
     async def _messages(self, address: str) -> Answer:
         return {"messages": [mail.to_json() for mail in self._sink.messages(address)]}

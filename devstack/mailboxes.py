@@ -4,13 +4,12 @@ One JSON line each way and one connection a call, as with handsets. `MailSink` i
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-_LINE_LIMIT = 16 * 1024 * 1024
+from devstack.control import ControlClient
 
 
 class MailboxesUnavailable(Exception):
@@ -53,8 +52,7 @@ class Mailboxes:
     """The client. Every call raises MailboxesUnavailable when the server is down, and MailboxesRefused when it says no."""
 
     def __init__(self, control_address: str) -> None:
-        self._host, _, port = control_address.rpartition(":")
-        self._port = int(port)
+        self._call = ControlClient(control_address, "mail server", MailboxesUnavailable, MailboxesRefused).call
 
     async def messages(self, address: str) -> list[Mail]:
         """All that has arrived so far, the oldest first."""
@@ -75,22 +73,3 @@ class Mailboxes:
 
     async def reset_behaviour(self) -> None:
         await self._call("reset")
-
-    async def _call(self, op: str, **arguments: Any) -> dict[str, Any]:
-        try:
-            reader, writer = await asyncio.open_connection(self._host, self._port, limit=_LINE_LIMIT)
-        except OSError:
-            raise MailboxesUnavailable(f"no mail server answers at {self._host}:{self._port}") from None
-        try:
-            writer.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
-            line = await reader.readline()
-        except OSError:
-            line = b""
-        finally:
-            writer.transport.abort()
-        if not line:
-            raise MailboxesUnavailable(f"the mail server at {self._host}:{self._port} went away")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.pop("ok"):
-            raise MailboxesRefused(answer["error"])
-        return answer

@@ -1,23 +1,20 @@
-"""The SMSC's control surface: one JSON line in, one out, on loopback alone. `devstack.handsets` is its client."""
+"""The SMSC's control surface. `devstack.handsets` is its client."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from devstack.control import Answer, ControlServer, Operation
 from devstack.smsc_behaviour import Behaviour
 from devstack.smsc_centre import Centre
 from devstack.smsc_session import Session
 from services.notifier.smpp.text import TextError
 
-Answer = dict[str, Any]
 
-
-class Control:
+class Control(ControlServer):
     def __init__(self, centre: Centre, sessions: Callable[[], Iterable[Session]]) -> None:
         self._centre = centre
         self._sessions = sessions
-        self._operations: dict[str, Callable[..., Awaitable[Answer]]] = {
+        operations: dict[str, Operation] = {
             "messages": self._messages,
             "wait": self._wait,
             "send": self._send,
@@ -28,36 +25,7 @@ class Control:
             "drop_all": self._drop_all,
             "state": self._state,
         }
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request. A client that goes away takes its wait with it."""
-        try:
-            request = asyncio.ensure_future(self._answer(await reader.readline()))
-            gone = asyncio.ensure_future(reader.read(1))
-            try:
-                await asyncio.wait({request, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if request.done():
-                    writer.write(json.dumps(request.result()).encode() + b"\n")
-                    await writer.drain()
-            finally:
-                for task in (request, gone):
-                    task.cancel()
-                await asyncio.gather(request, gone, return_exceptions=True)
-        except (OSError, ValueError):
-            pass
-        finally:
-            writer.close()
-
-    async def _answer(self, line: bytes) -> Answer:
-        try:
-            request = json.loads(line)
-            operation = self._operations[request.pop("op")]
-        except (ValueError, KeyError, AttributeError, TypeError):
-            return {"ok": False, "error": f"one of {', '.join(self._operations)} is wanted"}
-        try:
-            return {"ok": True, **await operation(**request)}
-        except (TypeError, ValueError, TextError) as error:
-            return {"ok": False, "error": str(error)}
+        super().__init__(operations)
 
     async def _messages(self, number: str) -> Answer:
         return {"messages": [message.to_json() for message in self._centre.mailbox(number).messages]}
@@ -66,7 +34,10 @@ class Control:
         return {"message": (await self._centre.mailbox(number).wait(after)).to_json()}
 
     async def _send(self, number: str, to: str, text: str, acknowledged: bool = False, reference: int | None = None) -> Answer:
-        deliveries = self._centre.send(number, to, text, reference)
+        try:
+            deliveries = self._centre.send(number, to, text, reference)
+        except TextError as error:
+            raise ValueError(str(error)) from None
         if acknowledged:
             for delivery in deliveries:
                 await delivery.done.wait()
