@@ -17,7 +17,7 @@ from zasov.events.v1.auth_event_pb2 import (
 from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.domain import Account, NewSession, fold, spared_session
-from services.auth.identifiers import LookupKey, Phone
+from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.vault import AccountVault, Contact, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
@@ -76,12 +76,12 @@ class Accounts:
         contact = vault.close_contact(Contact(Phone("+70000000000"), "ru"))
         self._nobody = vault.close_password("$" * 97), contact, wrapped
 
-    async def resolve(self, phone: Phone) -> tuple[UUID | None, DatabaseTime]:
-        """The account that the number leads to, if any; and the time."""
+    async def resolve(self, identifier: Identifier) -> tuple[UUID | None, DatabaseTime]:
+        """The account that it leads to, if any; and the time."""
         row = await self._database.fetch_row(
             "SELECT clock_timestamp() AS now,"
             " (SELECT account_id FROM identifier WHERE lookup = $1 AND reserved_until IS NULL) AS account_id",
-            self._lookup.of(phone),
+            self._lookup.of(identifier),
         )
         assert row is not None
         return row["account_id"], DatabaseTime.just_read(row["now"])
@@ -131,26 +131,26 @@ class Accounts:
         events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
         await self._append(events, facts, "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version)
 
-    async def reserve_identifier(self, phone: Phone, account_id: UUID) -> UUID | None:
-        """Whose the number is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
+    async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
+        """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
         row = await self._database.fetch_row(
             "INSERT INTO identifier AS i (lookup, account_id, reserved_until)"
             " VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))"
             " ON CONFLICT (lookup) DO UPDATE SET account_id = excluded.account_id, reserved_until = excluded.reserved_until"
             " WHERE i.reserved_until < clock_timestamp() RETURNING account_id",
-            self._lookup.of(phone),
+            self._lookup.of(identifier),
             account_id,
             _RESERVED_S,
         )
         if row is not None:
             return account_id
-        return (await self.resolve(phone))[0]
+        return (await self.resolve(identifier))[0]
 
-    async def confirm_identifier(self, phone: Phone, account_id: UUID) -> bool:
+    async def confirm_identifier(self, identifier: Identifier, account_id: UUID) -> bool:
         """False: the reservation ran out and went to somebody else."""
         done = await self._database.execute(
             "UPDATE identifier SET reserved_until = NULL WHERE lookup = $1 AND account_id = $2",
-            self._lookup.of(phone),
+            self._lookup.of(identifier),
             account_id,
         )
         return done == "UPDATE 1"

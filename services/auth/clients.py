@@ -7,7 +7,7 @@ from datetime import datetime
 from zasov.auth.v1.common_pb2 import ClientContext
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.identifiers import Phone
+from services.auth.identifiers import Identifier
 from services.chassis.errors import invalid
 from services.chassis.interceptors import remaining_s
 from services.chassis.pseudonyms import ClientAddress, Pseudonyms
@@ -30,9 +30,9 @@ class Client:
     def __repr__(self) -> str:
         return "Client(…)"
 
-    def origin(self, pseudonyms: Pseudonyms, now: datetime, phone: Phone | None = None) -> Origin:
-        """phone: what was typed, if anything was."""
-        return pseudonyms.origin(self.address, self.device_id, now, phone.range if phone else "")
+    def origin(self, pseudonyms: Pseudonyms, now: datetime, identifier: Identifier | None = None) -> Origin:
+        """identifier: what was typed, if anything was."""
+        return pseudonyms.origin(self.address, self.device_id, now, identifier.range if identifier else "")
 
 
 def check_client(context: ClientContext) -> Client:

@@ -8,8 +8,8 @@ from zasov.events.v1.otp_event_pb2 import OtpPurpose
 from zasov.otp.v1 import otp_service_pb2 as pb
 
 from services.auth import errors
+from services.auth.destinations import Destination
 from services.auth.flows import Flow
-from services.auth.identifiers import Phone
 from services.chassis.rpc_clients import call
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ class Codes:
         flow_id: UUID,
         subject_id: UUID,
         purpose: OtpPurpose.ValueType,
-        send_to: tuple[Phone, str] | None,
+        send_to: Destination | None,
         origin: Origin,
         least_digits: int,
     ) -> pb.IssueResponse:
-        """send_to: phone and language; None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
+        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
         request = pb.IssueRequest(
             subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin, least_digits=least_digits
         )
         if send_to is not None:
-            phone, language = send_to
-            request.destination.CopyFrom(pb.Destination(phone=phone.e164, language=language))
+            request.destination.language = send_to.language
+            if send_to.phone:
+                request.destination.phone = send_to.phone.e164
+            else:
+                request.destination.email = send_to.email
         answer: pb.IssueResponse = await call(self._stub.Issue, request, at_most_s=self._timeout_s)
         return answer
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 from zasov.events.v1.auth_event_pb2 import (
     AccountRegistered,
+    ContactChanged,
     LoginFailed,
     LoginRefused,
     LoginSucceeded,
@@ -68,6 +69,18 @@ def decide_registration(sealed_contact: bytes, sealed_password: bytes, session: 
         Fact(AccountRegistered(credential_version=1), secret=_join(sealed_contact, sealed_password)),
         _session_started(session),
     ]
+
+
+def decide_provisioning(sealed_contact: bytes) -> list[Fact]:
+    """An account that the operator's own systems make: its password is still to be chosen (M12)."""
+    return [Fact(AccountRegistered(credential_version=1, by_operator=True), secret=_join(sealed_contact, b""))]
+
+
+def decide_contact(
+    sealed_contact: bytes, changed: Iterable["ContactChanged.Part.ValueType"], via: "ContactChanged.Via.ValueType"
+) -> list[Fact]:
+    """What is on file becomes another one (M11, M12, M18)."""
+    return [Fact(ContactChanged(changed=list(changed), via=via), secret=sealed_contact)]
 
 
 def decide_success(
@@ -171,6 +184,8 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
             return replace(account, credential_version=version, password=secret or b"", open_failures=())
         case PasswordRehashed():
             return replace(account, password=secret or b"")
+        case ContactChanged():
+            return replace(account, contact=secret or b"")
         case LoginFailed():
             return replace(account, open_failures=(*account.open_failures, UUID(event.attempt_id)))
         case LoginSucceeded():

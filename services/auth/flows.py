@@ -4,6 +4,7 @@ password ends it.
 A grant is opaque, single use, and bound to flow, purpose and step. A step cannot be called without that of the step before.
 """
 
+import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ import asyncpg
 from zasov.events.v1.otp_event_pb2 import OtpPurpose
 
 from services.auth import errors
-from services.auth.identifiers import Phone
+from services.auth.destinations import Destination
+from services.auth.identifiers import Identifier, Phone, identifier_of
 from services.auth.sessions import decode_token, encode_token, hash_of, same
 from services.chassis.postgres import Database
 from services.chassis.sealing import Seal
@@ -37,7 +39,10 @@ class Flow:
     """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
     credential_version: of the password that it will replace; once another has been set the flow is void. 0: none.
 
-    subject_id: whose code it is. phone: what was typed, and where the code went. language: "ru" or "en".
+    contact_mark: of the contact that the codes go to (`mark_of`); once the account has another one the flow is void.
+
+    subject_id: whose code it is. identifier: what was typed. destination: where the codes go; None: nowhere, to a decoy.
+    language: "ru" or "en".
     """
 
     flow_id: UUID
@@ -46,10 +51,12 @@ class Flow:
     challenge_id: UUID
     subject_id: UUID
     account_id: UUID | None
-    phone: Phone
+    identifier: Identifier
     language: str
     credential_version: int
     expires_at: datetime
+    destination: Destination | None = None
+    contact_mark: str = ""
     # The hash of a password that was proposed by SMS; empty: none.
     proposed: str = field(default="", repr=False)
 
@@ -120,10 +127,13 @@ class Flows:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
 
     def _close(self, flow: Flow) -> bytes:
+        to = flow.destination
         details = {
-            "phone": flow.phone.e164,
+            "identifier": [flow.identifier.kind, flow.identifier.text],
             "language": flow.language,
             "version": flow.credential_version,
+            "contact": flow.contact_mark,
+            "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "proposed": flow.proposed,
         }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
@@ -137,12 +147,26 @@ class Flows:
             challenge_id=row["challenge_id"],
             subject_id=row["subject_id"],
             account_id=row["account_id"],
-            phone=Phone(details["phone"]),
+            identifier=identifier_of(*details["identifier"]),
             language=details["language"],
             credential_version=details["version"],
             expires_at=row["expires_at"],
-            proposed=details.get("proposed", ""),
+            destination=_destination(details["to"]),
+            contact_mark=details["contact"],
+            proposed=details["proposed"],
         )
+
+
+def mark_of(sealed_contact: bytes) -> str:
+    """Recognises a contact, and says nothing of it. Sealing is random: the same one, stored anew, has another mark."""
+    return hashlib.sha256(sealed_contact).hexdigest() if sealed_contact else ""
+
+
+def _destination(details: list[str] | None) -> Destination | None:
+    if details is None:
+        return None
+    language, phone, email = details
+    return Destination(language, Phone(phone) if phone else None, email)
 
 
 def _new_grant(flow_id: UUID) -> tuple[str, bytes]:

@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 import phonenumbers
@@ -11,13 +13,23 @@ from services.chassis.errors import invalid
 from services.chassis.pseudonyms import uuid_of
 
 _LONGEST = 32
+_SEPARATORS = re.compile(r"[\s\-–—./№]+")
+_ACCOUNT_NUMBER = re.compile(r"[0-9]{6,20}")
+_CONTRACT_NUMBER = re.compile(r"(?=.*[0-9])[A-Z0-9]{4,20}")
+# Letters that look the same: a contract is signed on paper, and typed from it on whichever keyboard.
+_CYRILLIC = str.maketrans("АВЕКМНОРСТУХ", "ABEKMHOPCTYX")
 
 
 @dataclass(frozen=True)
 class Phone:
     """A valid number. Its text never shows in a repr, and so in no log."""
 
+    kind: ClassVar[str] = "phone"
     e164: str
+
+    @property
+    def text(self) -> str:
+        return self.e164
 
     @property
     def range(self) -> str:
@@ -26,6 +38,49 @@ class Phone:
 
     def __repr__(self) -> str:
         return "Phone(…)"
+
+
+@dataclass(frozen=True)
+class AccountNumber:
+    """Of a customer in the operator's books (M12): 6 to 20 digits. Not shown in a repr."""
+
+    kind: ClassVar[str] = "account_number"
+    text: str
+
+    @property
+    def range(self) -> str:
+        """As a phone's, and never a phone's."""
+        return f"{self.kind}:{self.text[:-4]}"
+
+    def __repr__(self) -> str:
+        return "AccountNumber(…)"
+
+
+@dataclass(frozen=True)
+class ContractNumber:
+    """Of a contract for home internet or TV (M12): 4 to 20 capital letters and digits. Not shown in a repr."""
+
+    kind: ClassVar[str] = "contract_number"
+    text: str
+
+    @property
+    def range(self) -> str:
+        """As a phone's, and never a phone's."""
+        return f"{self.kind}:{self.text[:-4]}"
+
+    def __repr__(self) -> str:
+        return "ContractNumber(…)"
+
+
+Identifier = Phone | AccountNumber | ContractNumber
+_KINDS: dict[str, type[Phone] | type[AccountNumber] | type[ContractNumber]] = {
+    one.kind: one for one in (Phone, AccountNumber, ContractNumber)
+}
+
+
+def identifier_of(kind: str, text: str) -> Identifier:
+    """One that was checked when it was stored. Raises KeyError for an unknown kind."""
+    return _KINDS[kind](text)
 
 
 def parse_phone(text: str, region: str, field: str = "phone") -> Phone:
@@ -41,6 +96,25 @@ def parse_phone(text: str, region: str, field: str = "phone") -> Phone:
     if number.extension or any(character.isalpha() for character in text) or not phonenumbers.is_valid_number(number):
         raise wrong
     return Phone(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def parse_account_number(text: str, field: str = "account_number") -> AccountNumber:
+    """Spaces, hyphens and the like between the digits don't matter. Raises ServiceError INVALID_ARGUMENT."""
+    digits = _SEPARATORS.sub("", text) if len(text) <= _LONGEST else ""
+    if not _ACCOUNT_NUMBER.fullmatch(digits):
+        raise invalid({field: "must be 6 to 20 digits"})
+    return AccountNumber(digits)
+
+
+def parse_contract_number(text: str, field: str = "contract_number") -> ContractNumber:
+    """Case and separators don't matter; Cyrillic letters pass for the Latin ones that look the same.
+
+    Raises ServiceError INVALID_ARGUMENT.
+    """
+    number = _SEPARATORS.sub("", text).upper().translate(_CYRILLIC) if len(text) <= _LONGEST else ""
+    if not _CONTRACT_NUMBER.fullmatch(number):
+        raise invalid({field: "must be 4 to 20 letters and digits"})
+    return ContractNumber(number)
 
 
 def require_own_mobile(phone: Phone, region: str, field: str = "phone") -> None:
@@ -60,10 +134,22 @@ class LookupKey:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def of(self, phone: Phone) -> bytes:
+    def of(self, identifier: Identifier) -> bytes:
         """32 bytes, the key of the identifier table."""
-        return hmac.digest(self._key, f"phone:{phone.e164}".encode(), hashlib.sha256)
+        return self._mac(f"{identifier.kind}:{identifier.text}")
 
-    def guard_of(self, phone: Phone) -> UUID:
-        """Whom guesses are counted for while the number resolves to nothing. It does not start anew each month."""
-        return uuid_of(hmac.digest(self._key, f"guard:{phone.e164}".encode(), hashlib.sha256))
+    def guard_of(self, identifier: Identifier) -> UUID:
+        """Whom guesses are counted for while it resolves to nothing. It does not start anew each month."""
+        return uuid_of(self._mac(f"guard:{named(identifier)}"))
+
+    def decoy_of(self, identifier: Identifier) -> bytes:
+        """32 bytes that stay the same: what is made up for whoever asks about an identifier that resolves to nothing."""
+        return self._mac(f"decoy:{named(identifier)}")
+
+    def _mac(self, text: str) -> bytes:
+        return hmac.digest(self._key, text.encode(), hashlib.sha256)
+
+
+def named(identifier: Identifier) -> str:
+    """Tells an account number from a contract number of the same characters. A phone's plus sign is name enough."""
+    return identifier.text if isinstance(identifier, Phone) else f"{identifier.kind}:{identifier.text}"

@@ -120,8 +120,8 @@ async def _fill_identifiers(connection: Connection, vaults: Vaults, lookup: Look
     found: list[tuple[bytes, UUID, None]] = []
     async for row in sealed:
         contact = vaults.open(row["account_id"], row["wrapped"]).open_contact(row["contact"])
-        found.append((lookup.of(contact.phone), row["account_id"], None))
-        if len(found) == _AT_A_TIME:
+        found += [(lookup.of(one), row["account_id"], None) for one in contact.identifiers]
+        if len(found) >= _AT_A_TIME:
             await connection.copy_records_to_table(IDENTIFIER.fresh, records=found)
             found = []
     await connection.copy_records_to_table(IDENTIFIER.fresh, records=found)

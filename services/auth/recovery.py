@@ -22,10 +22,11 @@ from services.auth.admission import Lockout, OriginLimited
 from services.auth.captcha import Captcha
 from services.auth.clients import Client
 from services.auth.codes import Codes
+from services.auth.destinations import Channel, Destination, chosen
 from services.auth.domain import Account, NewSession, decide_registration, decide_reset
-from services.auth.flows import Flow, Flows, Step
+from services.auth.flows import Flow, Flows, Step, mark_of
 from services.auth.hashing import HashingLine
-from services.auth.identifiers import LookupKey, Phone
+from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.passwords import failed_rules
 from services.auth.sessions import new_session
 from services.auth.sign_in import tell_new_version
@@ -46,16 +47,19 @@ _VIA = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A code that is asked for. language: "ru", "en" or empty. account_id: None for somebody unknown."""
+    """A code that is asked for. language: "ru", "en" or empty. account_id: None for somebody unknown. channel: None for
+    the phone, or the email of who has no phone.
+    """
 
     flow_id: UUID
     purpose: OtpPurpose.ValueType
     subject_id: UUID
     account_id: UUID | None
-    phone: Phone
+    identifier: Identifier
     language: str
     origin: Origin
     least_digits: int = 0
+    channel: Channel | None = None
 
 
 @dataclass(frozen=True)
@@ -75,16 +79,16 @@ class Recovery:
     shielded: Shielded
     captcha: Captcha
 
-    async def start(self, phone: Phone, client: Client) -> CodeSent:
+    async def start(self, identifier: Identifier, client: Client, channel: Channel | None = None) -> CodeSent:
         """Has a code sent, or seems to. Raises ServiceError CAPTCHA_REQUIRED, CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
         await self.require_captcha(client)
-        account_id, time = await self.accounts.resolve(phone)
-        origin = client.origin(self.pseudonyms, time.now(), phone)
+        account_id, time = await self.accounts.resolve(identifier)
+        origin = client.origin(self.pseudonyms, time.now(), identifier)
         least_digits = await self.check_origin(origin)
-        subject_id = account_id or self.lookup.guard_of(phone)
-        asked = Asked(uuid4(), self.purpose, subject_id, account_id, phone, client.language, origin, least_digits)
+        subject_id = account_id or self.lookup.guard_of(identifier)
+        asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
         flow, issued = await self.issue(asked)
         grant, _ = await self.flows.open(flow)
         return _code_sent(grant, issued)
@@ -96,8 +100,11 @@ class Recovery:
         # Looks as much up for somebody unknown.
         accounts, known = self.accounts, asked.account_id
         loaded = await accounts.load(known) if known else await accounts.load_stranger(asked.subject_id)
-        language = self._language(loaded, asked)
-        send_to = (asked.phone, language) if asked.account_id or asked.purpose == OTP_PURPOSE_REGISTRATION else None
+        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
+        # Nobody's is opened too, for the time that it takes.
+        contact = contact if known else None
+        language = (contact.language if contact else "") or asked.language or self.default_language
+        send_to = self._send_to(asked, contact, language)
         issued = await self.codes.issue(
             asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
         )
@@ -108,10 +115,12 @@ class Recovery:
             challenge_id=UUID(issued.challenge_id),
             subject_id=asked.subject_id,
             account_id=asked.account_id,
-            phone=asked.phone,
+            identifier=asked.identifier,
             language=language,
             credential_version=loaded.account.credential_version if loaded else 0,
             expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
+            destination=send_to,
+            contact_mark=mark_of(loaded.account.contact) if loaded and known else "",
         )
         return flow, issued
 
@@ -119,19 +128,18 @@ class Recovery:
         """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         await self.require_captcha(client)
-        _, time = await self.accounts.resolve(flow.phone)
-        origin = client.origin(self.pseudonyms, time.now(), flow.phone)
+        _, time = await self.accounts.resolve(flow.identifier)
+        origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
         least_digits = await self.check_origin(origin)
-        send_to = (flow.phone, flow.language) if flow.account_id or self.purpose == OTP_PURPOSE_REGISTRATION else None
-        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, send_to, origin, least_digits)
+        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, flow.destination, origin, least_digits)
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
         return _code_sent(next_grant, issued)
 
     async def confirm(self, grant: str, code: str, client: Client) -> tuple[str, datetime]:
         """The grant for the password, and its expiry. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD."""
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
-        _, time = await self.accounts.resolve(flow.phone)
-        await self.codes.verify(flow, code, client.origin(self.pseudonyms, time.now(), flow.phone))
+        _, time = await self.accounts.resolve(flow.identifier)
+        await self.codes.verify(flow, code, client.origin(self.pseudonyms, time.now(), flow.identifier))
         return await self.flows.advance(flow, grant, Step.CODE_CONFIRMED)
 
     async def choose_password(self, grant: str, password: str, client: Client) -> Begun:
@@ -157,12 +165,12 @@ class Recovery:
         self, flow: Flow, grant: str, hashed: str, client: Client, via: "PasswordReset.Via.ValueType"
     ) -> Begun:
         """Whatever may have to be tried again comes before the grant is used up; what follows goes on though nobody waits."""
-        account_id, time = await self.accounts.resolve(flow.phone)
-        origin = client.origin(self.pseudonyms, time.now(), flow.phone)
+        account_id, time = await self.accounts.resolve(flow.identifier)
+        origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
         registers = account_id is None and self.purpose == OTP_PURPOSE_REGISTRATION
         if registers:
             new_id = uuid4()
-            account_id = await self.accounts.reserve_identifier(flow.phone, new_id)
+            account_id = await self.accounts.reserve_identifier(flow.identifier, new_id)
             registers = account_id == new_id
             if account_id is None:
                 raise unavailable()
@@ -178,10 +186,11 @@ class Recovery:
         """The number is reserved; append, then confirm: steps that each stand alone."""
         vault = await self.accounts.make_vault(account_id)
         session, token = new_session(account_id, now, self.session_lifetime)
-        contact = vault.close_contact(Contact(flow.phone, flow.language))
+        assert isinstance(flow.identifier, Phone)  # nothing else registers
+        contact = vault.close_contact(Contact(flow.identifier, flow.language))
         facts = decide_registration(contact, vault.close_password(hashed), session)
         await self.accounts.append(Account(account_id), facts, now, origin, session)
-        if not await self.accounts.confirm_identifier(flow.phone, account_id):
+        if not await self.accounts.confirm_identifier(flow.identifier, account_id):
             raise unavailable()
         await tell_new_version(self.lockout, account_id, 1)
         return account_id, session, token
@@ -192,8 +201,7 @@ class Recovery:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
-            if account.credential_version != flow.credential_version:
-                # Another password was set since this flow began, or the number's first: it must not undo that.
+            if not still_holds(flow, account):
                 raise errors.grant_invalid()
             session, token = new_session(account_id, now, self.session_lifetime)
             facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
@@ -216,16 +224,26 @@ class Recovery:
         except OriginLimited as limited:
             raise limited.error from None
 
-    def _language(self, loaded: Loaded | None, asked: Asked) -> str:
-        """The account's, or the caller's, or the operator's. Nobody's is opened too, for the time that it takes."""
-        on_file = loaded.vault.open_contact(loaded.account.contact).language if loaded else ""
-        return (on_file if asked.account_id else "") or asked.language or self.default_language
+    def _send_to(self, asked: Asked, contact: Contact | None, language: str) -> Destination | None:
+        """To what is on file; a registration is to prove the number that was typed, whether it is on file or not."""
+        if asked.purpose == OTP_PURPOSE_REGISTRATION:
+            assert isinstance(asked.identifier, Phone)  # nothing else registers
+            return Destination(language, phone=asked.identifier)
+        return chosen(contact, asked.channel, language) if contact else None
 
     async def _load(self, account_id: UUID) -> Loaded:
         loaded = await self.accounts.load(account_id)
         if loaded is None:
             raise errors.grant_invalid()
         return loaded
+
+
+def still_holds(flow: Flow, account: Account) -> bool:
+    """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
+    messages of a contact that is not on file any more must not finish what was begun with it.
+    """
+    first = not flow.contact_mark  # a registration's, begun while nobody had the number
+    return account.credential_version == flow.credential_version and (first or mark_of(account.contact) == flow.contact_mark)
 
 
 def _code_sent(grant: str, issued: IssueResponse) -> CodeSent:

@@ -24,7 +24,7 @@ from zasov.auth.v1 import (
 from services.auth.captcha import Captcha
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
-from services.auth.identifiers import parse_phone, require_own_mobile
+from services.auth.identifiers import Identifier, parse_account_number, parse_contract_number, parse_phone, require_own_mobile
 from services.auth.notices import Notices
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
@@ -36,6 +36,13 @@ from services.chassis.interceptors import Context
 _LONGEST_CODE = 8
 _LONGEST_CLAIMANT = 128
 
+_WithIdentifier = (
+    sign_in_service_pb2.SignInRequest
+    | sign_in_service_pb2.SignInWithTemporaryPasswordRequest
+    | recovery_service_pb2.StartRecoveryRequest
+    | recovery_service_pb2.RequestTemporaryPasswordRequest
+)
+
 
 class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     def __init__(self, sign_in: SignIn, temporary: TemporaryPasswords, region: str) -> None:
@@ -44,17 +51,17 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
         self._region = region
 
     async def SignIn(self, request: sign_in_service_pb2.SignInRequest, context: Context) -> sign_in_service_pb2.SignInResponse:
-        phone = parse_phone(request.phone, self._region)
+        identifier = _identifier(request, self._region)
         password = normalise(request.password, "password")
-        begun = await self._sign_in.sign_in(phone, password, check_client(request.client))
+        begun = await self._sign_in.sign_in(identifier, password, check_client(request.client))
         return sign_in_service_pb2.SignInResponse(session=_session(*begun))
 
     async def SignInWithTemporaryPassword(
         self, request: sign_in_service_pb2.SignInWithTemporaryPasswordRequest, context: Context
     ) -> sign_in_service_pb2.SignInWithTemporaryPasswordResponse:
-        phone = parse_phone(request.phone, self._region)
+        identifier = _identifier(request, self._region)
         password = normalise_temporary(request.temporary_password, "temporary_password")
-        grant, expires_at, proposed = await self._temporary.sign_in(phone, password, check_client(request.client))
+        grant, expires_at, proposed = await self._temporary.sign_in(identifier, password, check_client(request.client))
         return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(
             must_choose=_confirmed(grant, expires_at), proposed=proposed
         )
@@ -160,8 +167,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def StartRecovery(
         self, request: recovery_service_pb2.StartRecoveryRequest, context: Context
     ) -> recovery_service_pb2.StartRecoveryResponse:
-        phone = parse_phone(request.phone, self._region)
-        sent = await self._recovery.start(phone, check_client(request.client))
+        identifier = _identifier(request, self._region)
+        sent = await self._recovery.start(identifier, check_client(request.client))
         return recovery_service_pb2.StartRecoveryResponse(code=sent)
 
     async def SendRecoveryCodeAgain(
@@ -185,8 +192,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def RequestTemporaryPassword(
         self, request: recovery_service_pb2.RequestTemporaryPasswordRequest, context: Context
     ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
-        phone = parse_phone(request.phone, self._region)
-        issued = await self._temporary.request(phone, check_client(request.client))
+        identifier = _identifier(request, self._region)
+        issued = await self._temporary.request(identifier, check_client(request.client))
         return recovery_service_pb2.RequestTemporaryPasswordResponse(
             expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag
         )
@@ -204,7 +211,8 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             _uuid("account_id", request.account_id), _uuid("event_id", request.event_id), claimant
         )
         return delivery_service_pb2.ClaimResponse(
-            phone=claimed.contact.phone.e164,
+            phone=claimed.contact.phone.e164 if claimed.contact.phone else "",
+            email="" if claimed.contact.phone else claimed.contact.email,
             language=claimed.contact.language,
             remaining_ms=int(claimed.remaining.total_seconds() * 1000),
         )
@@ -216,6 +224,16 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             raise invalid({"outcome": "required"})
         await self._notices.close(_uuid("account_id", request.account_id), _uuid("event_id", request.event_id))
         return delivery_service_pb2.ReportResponse()
+
+
+def _identifier(request: _WithIdentifier, region: str) -> Identifier:
+    """Raises ServiceError INVALID_ARGUMENT, for an unset one too."""
+    match request.WhichOneof("identifier"):
+        case "account_number":
+            return parse_account_number(request.account_number)
+        case "contract_number":
+            return parse_contract_number(request.contract_number)
+    return parse_phone(request.phone, region)
 
 
 async def _confirm(flow: Recovery, grant: str, code: str, client: common_pb2.ClientContext) -> common_pb2.CodeConfirmed:

@@ -13,7 +13,7 @@ from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import NewSession, decide_change, decide_success
 from services.auth.guesses import Guess, Guesses, Settled
 from services.auth.hashing import HashingLine
-from services.auth.identifiers import LookupKey, Phone
+from services.auth.identifiers import Identifier, LookupKey, named
 from services.auth.passwords import failed_rules
 from services.auth.sessions import decode_token, hash_of, new_session, same
 from services.chassis.errors import ServiceError
@@ -44,17 +44,17 @@ class SignIn:
         self._session_lifetime = session_lifetime
         self._captcha = captcha
 
-    async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[UUID, NewSession, str]:
+    async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[UUID, NewSession, str]:
         """The account, its new session and the session's token. Raises ServiceError as SignInService documents."""
         with self._line.reserve() as place:
-            account_id, time = await self._accounts.resolve(phone)
+            account_id, time = await self._accounts.resolve(identifier)
             now = time.now()
             guess = Guess(
                 account_id=account_id,
-                guard_id=self._lookup.guard_of(phone),
-                pseudonym=self._pseudonyms.identifier(phone.e164, now),
+                guard_id=self._lookup.guard_of(identifier),
+                pseudonym=self._pseudonyms.identifier(named(identifier), now),
                 password=password,
-                origin=client.origin(self._pseudonyms, now, phone),
+                origin=client.origin(self._pseudonyms, now, identifier),
                 time=time,
                 may_start=time_for_a_hash(),
                 captcha_settled=await self._captcha.settles(client.captcha_proof),

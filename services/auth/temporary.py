@@ -23,8 +23,8 @@ from services.auth import errors
 from services.auth.clients import Client
 from services.auth.domain import decide_temporary_use
 from services.auth.flows import Flow, Step
-from services.auth.identifiers import Phone
-from services.auth.recovery import Asked, Recovery
+from services.auth.identifiers import Identifier, Phone
+from services.auth.recovery import Asked, Recovery, still_holds
 from services.auth.sign_in import tell_new_version
 from services.chassis.errors import invalid
 from services.chassis.eventstore import Conflict
@@ -52,15 +52,15 @@ class TemporaryPasswords:
 
     recovery: Recovery
 
-    async def request(self, phone: Phone, client: Client) -> IssueResponse:
+    async def request(self, identifier: Identifier, client: Client) -> IssueResponse:
         """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError CAPTCHA_REQUIRED,
         CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
         """
         await self.recovery.require_captcha(client)
-        account_id, time = await self.recovery.accounts.resolve(phone)
-        origin = client.origin(self.recovery.pseudonyms, time.now(), phone)
+        account_id, time = await self.recovery.accounts.resolve(identifier)
+        origin = client.origin(self.recovery.pseudonyms, time.now(), identifier)
         await self.recovery.check_origin(origin)
-        return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, phone, client.language, origin)
+        return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, identifier, client.language, origin)
 
     async def command(self, phone: Phone, account_id: UUID, origin: Origin, proposed: str = "") -> IssueResponse:
         """The same by the handset's own SMS: no captcha, no limit of an address. proposed: the hash of a password that is to
@@ -69,37 +69,37 @@ class TemporaryPasswords:
         purpose = OTP_PURPOSE_PROPOSED_PASSWORD if proposed else OTP_PURPOSE_COMMANDED_PASSWORD
         return await self._issue(purpose, account_id, phone, "", origin, proposed)
 
-    async def sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime, bool]:
+    async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
         """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. Raises
         ServiceError CODE_REJECTED, CODE_DEAD.
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
-        return await asyncio.shield(self.recovery.shielded.start(self._sign_in(phone, password, client)))
+        return await asyncio.shield(self.recovery.shielded.start(self._sign_in(identifier, password, client)))
 
     async def _issue(
         self,
         purpose: "OtpPurpose.ValueType",
         account_id: UUID | None,
-        phone: Phone,
+        identifier: Identifier,
         language: str,
         origin: Origin,
         proposed: str = "",
     ) -> IssueResponse:
-        subject_id = self._subject_of(purpose, account_id, phone)
-        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, phone, language, origin)
+        subject_id = self._subject_of(purpose, account_id, identifier)
+        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin)
         flow, issued = await self.recovery.issue(asked)
         await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return issued
 
-    async def _sign_in(self, phone: Phone, password: str, client: Client) -> tuple[str, datetime, bool]:
+    async def _sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
         recovery = self.recovery
-        account_id, time = await recovery.accounts.resolve(phone)
+        account_id, time = await recovery.accounts.resolve(identifier)
         purpose = _BY_LENGTH[len(password)]
-        flow = await recovery.flows.newest(_flow_of(self._subject_of(purpose, account_id, phone)))
+        flow = await recovery.flows.newest(_flow_of(self._subject_of(purpose, account_id, identifier)))
         if flow is None:
             raise errors.code_dead()
-        await recovery.codes.verify(flow, password, client.origin(recovery.pseudonyms, time.now(), phone))
+        await recovery.codes.verify(flow, password, client.origin(recovery.pseudonyms, time.now(), identifier))
         if account_id is None or flow.account_id != account_id:
             # The number went to another account, or to none, since it was sent.
             raise errors.code_dead()
@@ -116,22 +116,24 @@ class TemporaryPasswords:
         return *await recovery.flows.open(confirmed), bool(flow.proposed)
 
     async def _use(self, flow: Flow, account_id: UUID, client: Client) -> int:
-        """The credential version that the use makes. Raises ServiceError CODE_DEAD: another password was set since."""
+        """The credential version that the use makes. Raises ServiceError CODE_DEAD: another password or another
+        contact was set since.
+        """
         while True:
             loaded = await self.recovery.accounts.load(account_id)
-            if loaded is None or loaded.account.credential_version != flow.credential_version:
+            if loaded is None or not still_holds(flow, loaded.account):
                 raise errors.code_dead()
             now = loaded.time.now()
-            origin = client.origin(self.recovery.pseudonyms, now, flow.phone)
+            origin = client.origin(self.recovery.pseudonyms, now, flow.identifier)
             try:
                 await self.recovery.accounts.append(loaded.account, decide_temporary_use(loaded.account), now, origin)
             except Conflict:
                 continue
             return loaded.account.credential_version + 1
 
-    def _subject_of(self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, phone: Phone) -> UUID:
+    def _subject_of(self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, identifier: Identifier) -> UUID:
         """Whose tries and budget they are: what strangers do on the site must not use up the handset's own way in."""
-        owner = account_id or self.recovery.lookup.guard_of(phone)
+        owner = account_id or self.recovery.lookup.guard_of(identifier)
         return uuid5(_HANDSETS, str(owner)) if purpose != OTP_PURPOSE_TEMPORARY_PASSWORD else owner
 
 

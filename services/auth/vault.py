@@ -2,18 +2,32 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from services.auth.identifiers import Phone
+from services.auth.identifiers import AccountNumber, ContractNumber, Identifier, Phone, identifier_of
 from services.chassis.sealing import Seal, new_key
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Where a subscriber is reached, and in which language ("ru" or "en")."""
+    """Where a subscriber is reached, and in which language ("ru" or "en"); and by which numbers the account is found.
 
-    phone: Phone
+    phone: None for a customer without one. email: all ASCII, empty for none.
+    """
+
+    phone: Phone | None
     language: str
+    email: str = ""
+    numbers: tuple[AccountNumber | ContractNumber, ...] = ()
+
+    @property
+    def identifiers(self) -> list[Identifier]:
+        """Whatever leads to the account. Its email doesn't: two customers may share one."""
+        return [*([self.phone] if self.phone else []), *self.numbers]
+
+    def __repr__(self) -> str:
+        return "Contact(…)"
 
 
 # One must not pass for the other. Whose they are the key says: each account has its own.
@@ -34,13 +48,24 @@ class AccountVault:
         return self._seal.open(sealed, _PASSWORD).decode()
 
     def close_contact(self, contact: Contact) -> bytes:
-        plain = json.dumps({"phone": contact.phone.e164, "language": contact.language})
-        return self._seal.close(plain.encode(), _CONTACT)
+        # What there isn't is left out: an older process can open what names a phone alone.
+        plain: dict[str, Any] = {"language": contact.language}
+        if contact.phone:
+            plain["phone"] = contact.phone.e164
+        if contact.email:
+            plain["email"] = contact.email
+        if contact.numbers:
+            plain["numbers"] = [[one.kind, one.text] for one in contact.numbers]
+        return self._seal.close(json.dumps(plain).encode(), _CONTACT)
 
     def open_contact(self, sealed: bytes) -> Contact:
         """Raises UnsealError."""
         plain = json.loads(self._seal.open(sealed, _CONTACT))
-        return Contact(Phone(plain["phone"]), plain["language"])
+        phone = Phone(plain["phone"]) if "phone" in plain else None
+        numbers = [identifier_of(kind, text) for kind, text in plain.get("numbers", ())]
+        return Contact(
+            phone, plain["language"], plain.get("email", ""), tuple(one for one in numbers if not isinstance(one, Phone))
+        )
 
 
 class Vaults:

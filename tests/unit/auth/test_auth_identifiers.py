@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.auth.identifiers import LookupKey, Phone, parse_phone, require_own_mobile
+from services.auth.identifiers import (
+    AccountNumber,
+    ContractNumber,
+    LookupKey,
+    Phone,
+    identifier_of,
+    named,
+    parse_account_number,
+    parse_contract_number,
+    parse_phone,
+    require_own_mobile,
+)
 from services.chassis.errors import ServiceError
 
 E164 = "+79161234567"
@@ -91,6 +102,45 @@ def test_a_lookup_leads_nowhere_without_the_key_and_never_to_a_guard() -> None:
     assert guard == LOOKUP.guard_of(Phone(E164)) != LOOKUP.guard_of(other)
     assert guard.version == 8
     assert guard.bytes[1:6] != LOOKUP.of(phone)[1:6]
+
+
+@pytest.mark.row("M12")
+@pytest.mark.parametrize("text", ["601 234 567-8", "6012345678", " 6012345678 ", "601.234.567.8", "6 0 1 2 3 4 5 6 7 8"])
+def test_an_account_number_is_known_however_it_is_spaced(text: str) -> None:
+    assert parse_account_number(text) == AccountNumber("6012345678")
+
+
+@pytest.mark.row("M12")
+@pytest.mark.parametrize(
+    "text", ["", "12345", "1" * 21, "60123x5678", "６０１２３４５", "+79161234567", " " * 40 + "6012345678"]
+)
+def test_what_is_no_account_number_is_refused(text: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        parse_account_number(text)
+    assert dict(caught.value.violations) == {"account_number": "must be 6 to 20 digits"}
+
+
+@pytest.mark.row("M12")
+@pytest.mark.parametrize("text", ["AB-12 345/7", "ab123457", "АВ 123457", "ав123457", "№ AB123457"])
+def test_a_contract_number_is_known_in_either_alphabet_and_however_it_is_spaced(text: str) -> None:
+    assert parse_contract_number(text) == ContractNumber("AB123457")
+
+
+@pytest.mark.row("M12")
+@pytest.mark.parametrize("text", ["", "A1", "ABCDEF", "A" * 20 + "1", "ЖЩ123457", "AB_123457", "💥1234"])
+def test_what_is_no_contract_number_is_refused(text: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        parse_contract_number(text)
+    assert dict(caught.value.violations) == {"contract_number": "must be 4 to 20 letters and digits"}
+
+
+@pytest.mark.row("M12")
+def test_the_same_characters_are_another_identifier_as_another_kind() -> None:
+    alike = AccountNumber("79161234567"), ContractNumber("79161234567"), Phone("+79161234567"), Phone("79161234567")
+    for name in (LOOKUP.of, LOOKUP.guard_of, LOOKUP.decoy_of, named, lambda one: one.range):
+        assert len({name(one) for one in alike}) == len(alike)
+    assert [identifier_of(one.kind, one.text) for one in alike] == list(alike)
+    assert "916" not in f"{alike} {alike[0]} {alike[1]!r}"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from zasov.auth.v1.common_pb2 import ClientContext
 
 from services.auth.clients import check_client
-from services.auth.identifiers import Phone
+from services.auth.identifiers import AccountNumber, ContractNumber, Phone
 from services.auth.sessions import decode_token, encode_token, hash_of, new_session, same
 from services.auth.vault import Contact, Vaults
 from services.chassis.errors import ServiceError
@@ -102,13 +102,18 @@ def test_what_an_account_has_sealed_no_other_account_key_or_place_opens() -> Non
     one, other = uuid4(), uuid4()
     vault, wrapped = vaults.make(one)
     other_vault, other_wrapped = vaults.make(other)
-    contact = Contact(Phone("+79161234567"), "ru")
+    contact = Contact(
+        Phone("+79161234567"), "ru", "i.ivanova@example.org", (AccountNumber("6012345678"), ContractNumber("AB12"))
+    )
     sealed, sealed_contact = vault.close_password("$argon2id$…"), vault.close_contact(contact)
     again = vaults.open(one, wrapped)
     assert again.open_password(sealed) == "$argon2id$…"
     assert again.open_contact(sealed_contact) == contact
     assert b"argon2" not in sealed + sealed_contact
     assert b"916" not in sealed + sealed_contact
+    assert "916" not in repr(contact)
+    reached_by_email = Contact(None, "en", "i.ivanova@example.org")
+    assert again.open_contact(vault.close_contact(reached_by_email)) == reached_by_email
     attempts = [
         lambda: other_vault.open_password(sealed),
         lambda: other_vault.open_contact(sealed_contact),

@@ -25,9 +25,15 @@ class StartRecoveryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
+    account_number: _builtins.str
+    """A number of the customer in the operator's books (M12): 6 to 20 digits."""
+    contract_number: _builtins.str
+    """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -36,13 +42,15 @@ class StartRecoveryRequest(_message.Message):
         self,
         *,
         phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
@@ -243,9 +251,15 @@ class RequestTemporaryPasswordRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
+    account_number: _builtins.str
+    """A number of the customer in the operator's books (M12): 6 to 20 digits."""
+    contract_number: _builtins.str
+    """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -254,13 +268,15 @@ class RequestTemporaryPasswordRequest(_message.Message):
         self,
         *,
         phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 

@@ -24,10 +24,16 @@ class SignInRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling: 8 916 …, +7 (916) …"""
+    account_number: _builtins.str
+    """A number of the customer in the operator's books (M12): 6 to 20 digits."""
+    contract_number: _builtins.str
+    """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
     password: _builtins.str
     """1 to 256 characters; case matters."""
     @_builtins.property
@@ -38,14 +44,16 @@ class SignInRequest(_message.Message):
         self,
         *,
         phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
         password: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "password", b"password", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "password", b"password", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
@@ -82,10 +90,16 @@ class SignInWithTemporaryPasswordRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     TEMPORARY_PASSWORD_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
+    account_number: _builtins.str
+    """A number of the customer in the operator's books (M12): 6 to 20 digits."""
+    contract_number: _builtins.str
+    """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
     temporary_password: _builtins.str
     """As it came by SMS; case, spaces and hyphens don't matter."""
     @_builtins.property
@@ -96,14 +110,16 @@ class SignInWithTemporaryPasswordRequest(_message.Message):
         self,
         *,
         phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
         temporary_password: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "identifier", b"identifier", "phone", b"phone", "temporary_password", b"temporary_password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone", "temporary_password", b"temporary_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone"]  # noqa: Y015
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 

@@ -43,6 +43,7 @@ class AuthEvent(_message.Message):
     PASSWORD_PROPOSED_FIELD_NUMBER: _builtins.int
     PASSWORD_PROPOSAL_REFUSED_FIELD_NUMBER: _builtins.int
     SMS_COMMAND_NOT_UNDERSTOOD_FIELD_NUMBER: _builtins.int
+    CONTACT_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -75,6 +76,8 @@ class AuthEvent(_message.Message):
     def password_proposal_refused(self) -> Global___PasswordProposalRefused: ...
     @_builtins.property
     def sms_command_not_understood(self) -> Global___SmsCommandNotUnderstood: ...
+    @_builtins.property
+    def contact_changed(self) -> Global___ContactChanged: ...
     def __init__(
         self,
         *,
@@ -92,12 +95,13 @@ class AuthEvent(_message.Message):
         password_proposed: Global___PasswordProposed | None = ...,
         password_proposal_refused: Global___PasswordProposalRefused | None = ...,
         sms_command_not_understood: Global___SmsCommandNotUnderstood | None = ...,
+        contact_changed: Global___ContactChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -105,21 +109,25 @@ Global___AuthEvent: _TypeAlias = AuthEvent  # noqa: Y015
 
 @_typing.final
 class AccountRegistered(_message.Message):
-    """An account came into being with its first password."""
+    """An account came into being: with its first password, or without one if the operator's own systems made it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    BY_OPERATOR_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The version of the permanent password: the epoch in which its guesses are counted. Only grows."""
+    by_operator: _builtins.bool
+    """Made by the operator's own systems for a customer of theirs (M12). Its first password comes by a recovery."""
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
+        by_operator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_operator", b"by_operator", "credential_version", b"credential_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,6 +432,94 @@ class SmsCommandNotUnderstood(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SmsCommandNotUnderstood: _TypeAlias = SmsCommandNotUnderstood  # noqa: Y015
+
+@_typing.final
+class ContactChanged(_message.Message):
+    """What is on file of how to reach the subscriber, or by which numbers the account is found, is another one now. A flow whose
+    codes went to what was on file before comes to nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Part:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ContactChanged._Part.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PART_UNSPECIFIED: ContactChanged._Part.ValueType  # 0
+        """Never sent."""
+        PART_PHONE: ContactChanged._Part.ValueType  # 1
+        """The phone number."""
+        PART_EMAIL: ContactChanged._Part.ValueType  # 2
+        """The email address."""
+        PART_LANGUAGE: ContactChanged._Part.ValueType  # 3
+        """The language of messages."""
+        PART_NUMBER: ContactChanged._Part.ValueType  # 4
+        """An account or contract number (M12)."""
+
+    class Part(_Part, metaclass=_PartEnumTypeWrapper):
+        """Part of what is on file."""
+
+    PART_UNSPECIFIED: ContactChanged.Part.ValueType  # 0
+    """Never sent."""
+    PART_PHONE: ContactChanged.Part.ValueType  # 1
+    """The phone number."""
+    PART_EMAIL: ContactChanged.Part.ValueType  # 2
+    """The email address."""
+    PART_LANGUAGE: ContactChanged.Part.ValueType  # 3
+    """The language of messages."""
+    PART_NUMBER: ContactChanged.Part.ValueType  # 4
+    """An account or contract number (M12)."""
+
+    class _Via:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ViaEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ContactChanged._Via.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VIA_UNSPECIFIED: ContactChanged._Via.ValueType  # 0
+        """Never sent."""
+        VIA_SUBSCRIBER: ContactChanged._Via.ValueType  # 1
+        """The subscriber, in a session and after a proof."""
+        VIA_OPERATOR: ContactChanged._Via.ValueType  # 2
+        """The operator's own systems."""
+        VIA_OFFICE: ContactChanged._Via.ValueType  # 3
+        """Staff at an office, with the document checked (M18)."""
+
+    class Via(_Via, metaclass=_ViaEnumTypeWrapper):
+        """Who changed it."""
+
+    VIA_UNSPECIFIED: ContactChanged.Via.ValueType  # 0
+    """Never sent."""
+    VIA_SUBSCRIBER: ContactChanged.Via.ValueType  # 1
+    """The subscriber, in a session and after a proof."""
+    VIA_OPERATOR: ContactChanged.Via.ValueType  # 2
+    """The operator's own systems."""
+    VIA_OFFICE: ContactChanged.Via.ValueType  # 3
+    """Staff at an office, with the document checked (M18)."""
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    via: Global___ContactChanged.Via.ValueType
+    """Who changed it."""
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedScalarFieldContainer[Global___ContactChanged.Part.ValueType]:
+        """What is another one now."""
+
+    def __init__(
+        self,
+        *,
+        changed: _abc.Iterable[Global___ContactChanged.Part.ValueType] | None = ...,
+        via: Global___ContactChanged.Via.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "via", b"via"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactChanged: _TypeAlias = ContactChanged  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):
