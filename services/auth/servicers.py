@@ -24,10 +24,11 @@ from zasov.auth.v1 import (
 from services.auth.captcha import Captcha
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
-from services.auth.identifiers import Identifier, parse_account_number, parse_contract_number, parse_phone, require_own_mobile
+from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
+from services.auth.requests import identifier_in, required, uuid_in
 from services.auth.sign_in import SignIn
 from services.auth.temporary import TemporaryPasswords, normalise_temporary
 from services.chassis.errors import invalid
@@ -35,13 +36,6 @@ from services.chassis.interceptors import Context
 
 _LONGEST_CODE = 8
 _LONGEST_CLAIMANT = 128
-
-_WithIdentifier = (
-    sign_in_service_pb2.SignInRequest
-    | sign_in_service_pb2.SignInWithTemporaryPasswordRequest
-    | recovery_service_pb2.StartRecoveryRequest
-    | recovery_service_pb2.RequestTemporaryPasswordRequest
-)
 
 
 class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
@@ -51,7 +45,7 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
         self._region = region
 
     async def SignIn(self, request: sign_in_service_pb2.SignInRequest, context: Context) -> sign_in_service_pb2.SignInResponse:
-        identifier = _identifier(request, self._region)
+        identifier = identifier_in(request, self._region)
         password = normalise(request.password, "password")
         begun = await self._sign_in.sign_in(identifier, password, check_client(request.client))
         return sign_in_service_pb2.SignInResponse(session=_session(*begun))
@@ -59,7 +53,7 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     async def SignInWithTemporaryPassword(
         self, request: sign_in_service_pb2.SignInWithTemporaryPasswordRequest, context: Context
     ) -> sign_in_service_pb2.SignInWithTemporaryPasswordResponse:
-        identifier = _identifier(request, self._region)
+        identifier = identifier_in(request, self._region)
         password = normalise_temporary(request.temporary_password, "temporary_password")
         grant, expires_at, proposed = await self._temporary.sign_in(identifier, password, check_client(request.client))
         return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(
@@ -75,7 +69,7 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     async def ConfirmProposedPassword(
         self, request: sign_in_service_pb2.ConfirmProposedPasswordRequest, context: Context
     ) -> sign_in_service_pb2.ConfirmProposedPasswordResponse:
-        grant = _required("grant", request.grant)
+        grant = required("grant", request.grant)
         begun = await self._temporary.recovery.confirm_proposed(grant, check_client(request.client))
         return sign_in_service_pb2.ConfirmProposedPasswordResponse(session=_session(*begun))
 
@@ -88,7 +82,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         self, request: account_service_pb2.ChangePasswordRequest, context: Context
     ) -> account_service_pb2.ChangePasswordResponse:
         await self._sign_in.change_password(
-            _required("session_token", request.session_token),
+            required("session_token", request.session_token),
             normalise(request.old_password, "old_password"),
             normalise(request.new_password, "new_password"),
             check_client(request.client),
@@ -103,7 +97,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     async def Introspect(
         self, request: token_service_pb2.IntrospectRequest, context: Context
     ) -> token_service_pb2.IntrospectResponse:
-        live = await self._sign_in.introspect(_required("token", request.token))
+        live = await self._sign_in.introspect(required("token", request.token))
         if live is None:
             return token_service_pb2.IntrospectResponse(active=False)
         response = token_service_pb2.IntrospectResponse(
@@ -142,7 +136,7 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
     async def SendRegistrationCodeAgain(
         self, request: registration_service_pb2.SendRegistrationCodeAgainRequest, context: Context
     ) -> registration_service_pb2.SendRegistrationCodeAgainResponse:
-        sent = await self._registration.send_again(_required("grant", request.grant), check_client(request.client))
+        sent = await self._registration.send_again(required("grant", request.grant), check_client(request.client))
         return registration_service_pb2.SendRegistrationCodeAgainResponse(code=sent)
 
     async def ConfirmRegistration(
@@ -167,14 +161,14 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def StartRecovery(
         self, request: recovery_service_pb2.StartRecoveryRequest, context: Context
     ) -> recovery_service_pb2.StartRecoveryResponse:
-        identifier = _identifier(request, self._region)
+        identifier = identifier_in(request, self._region)
         sent = await self._recovery.start(identifier, check_client(request.client))
         return recovery_service_pb2.StartRecoveryResponse(code=sent)
 
     async def SendRecoveryCodeAgain(
         self, request: recovery_service_pb2.SendRecoveryCodeAgainRequest, context: Context
     ) -> recovery_service_pb2.SendRecoveryCodeAgainResponse:
-        sent = await self._recovery.send_again(_required("grant", request.grant), check_client(request.client))
+        sent = await self._recovery.send_again(required("grant", request.grant), check_client(request.client))
         return recovery_service_pb2.SendRecoveryCodeAgainResponse(code=sent)
 
     async def ConfirmRecovery(
@@ -192,7 +186,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def RequestTemporaryPassword(
         self, request: recovery_service_pb2.RequestTemporaryPasswordRequest, context: Context
     ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
-        identifier = _identifier(request, self._region)
+        identifier = identifier_in(request, self._region)
         issued = await self._temporary.request(identifier, check_client(request.client))
         return recovery_service_pb2.RequestTemporaryPasswordResponse(
             expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag
@@ -204,11 +198,11 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
         self._notices = notices
 
     async def Claim(self, request: delivery_service_pb2.ClaimRequest, context: Context) -> delivery_service_pb2.ClaimResponse:
-        claimant = _required("claimant", request.claimant)
+        claimant = required("claimant", request.claimant)
         if len(claimant) > _LONGEST_CLAIMANT:
             raise invalid({"claimant": f"longer than {_LONGEST_CLAIMANT} characters"})
         claimed = await self._notices.claim(
-            _uuid("account_id", request.account_id), _uuid("event_id", request.event_id), claimant
+            uuid_in("account_id", request.account_id), uuid_in("event_id", request.event_id), claimant
         )
         return delivery_service_pb2.ClaimResponse(
             phone=claimed.contact.phone.e164 if claimed.contact.phone else "",
@@ -222,24 +216,14 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_service_pb2.ReportResponse:
         if request.outcome not in (delivery_service_pb2.DELIVERY_OUTCOME_SENT, delivery_service_pb2.DELIVERY_OUTCOME_FAILED):
             raise invalid({"outcome": "required"})
-        await self._notices.close(_uuid("account_id", request.account_id), _uuid("event_id", request.event_id))
+        await self._notices.close(uuid_in("account_id", request.account_id), uuid_in("event_id", request.event_id))
         return delivery_service_pb2.ReportResponse()
-
-
-def _identifier(request: _WithIdentifier, region: str) -> Identifier:
-    """Raises ServiceError INVALID_ARGUMENT, for an unset one too."""
-    match request.WhichOneof("identifier"):
-        case "account_number":
-            return parse_account_number(request.account_number)
-        case "contract_number":
-            return parse_contract_number(request.contract_number)
-    return parse_phone(request.phone, region)
 
 
 async def _confirm(flow: Recovery, grant: str, code: str, client: common_pb2.ClientContext) -> common_pb2.CodeConfirmed:
     if not (code.isascii() and code.isdigit() and len(code) in (4, 6, _LONGEST_CODE)):
         raise invalid({"code": "must be 4, 6 or 8 digits"})
-    return _confirmed(*await flow.confirm(_required("grant", grant), code, check_client(client)))
+    return _confirmed(*await flow.confirm(required("grant", grant), code, check_client(client)))
 
 
 def _confirmed(grant: str, expires_at: datetime) -> common_pb2.CodeConfirmed:
@@ -249,23 +233,10 @@ def _confirmed(grant: str, expires_at: datetime) -> common_pb2.CodeConfirmed:
 
 
 async def _choose(flow: Recovery, grant: str, password: str, client: common_pb2.ClientContext) -> Begun:
-    return await flow.choose_password(_required("grant", grant), normalise(password, "password"), check_client(client))
+    return await flow.choose_password(required("grant", grant), normalise(password, "password"), check_client(client))
 
 
 def _session(account_id: UUID, session: NewSession, token: str) -> common_pb2.Session:
     message = common_pb2.Session(token=token, session_id=str(session.session_id), account_id=str(account_id))
     message.expires_at.FromDatetime(session.expires_at)
     return message
-
-
-def _required(field: str, text: str) -> str:
-    if not text:
-        raise invalid({field: "required"})
-    return text
-
-
-def _uuid(field: str, text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise invalid({field: "must be a UUID"}) from None
