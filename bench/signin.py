@@ -9,27 +9,20 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import grpc
-import uvloop
 from rich.console import Console
 
 from bench.processes import Usage, resident_mb
-from bench.report import table
 from devstack.argon2_build import avx2_build
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
-from devstack.paths import BUILD, REPO
-from devstack.stack import Stack
-from devstack.state import write_json
+from devstack.paths import REPO
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
-from devstack.wiring import SERVICES
 
 CALLERS = 16
 ROUNDS = 6
@@ -37,8 +30,6 @@ LOAD_S = 8.0
 CEILING_S = 4.0
 WARM_UP_SIGN_INS = 1200
 PASSWORD = "Winter-in-Tver-26"
-# What an operator would run with, not what a person who looks wants to see.
-_OVERRIDES = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
 
 console = Console()
 
@@ -55,47 +46,32 @@ class Load:
         return len(self.seconds) / self.elapsed
 
 
-def main() -> None:
-    cores = len(os.sched_getaffinity(0))
-    with (
-        tempfile.TemporaryDirectory(prefix="zasov-bench-") as folder,
-        Stack(
-            Path(folder), settings_overrides=_OVERRIDES, progress=lambda text: console.print(f"· {text}", style="dim")
-        ) as stack,
-    ):
-        figures = uvloop.run(_bench(stack.describe(), cores))
-    write_json(BUILD / "bench.json", figures)
-    console.print(table("Sign-in", figures))
-    console.print(f"The same in {BUILD / 'bench.json'}", style="dim", highlight=False)
-
-
-async def _bench(addresses: dict[str, Any], cores: int) -> dict[str, Any]:
-    pids = addresses["pids"]
-    async with grpc.aio.insecure_channel(addresses["grpc"]["auth"]) as channel:
-        handsets = Handsets(addresses["smsc"]["handsets"])
-        people = [Subscriber(BackEnd(channel), handsets, new_phone(), new_client()) for _ in range(CALLERS)]
-        for person in people:
-            await person.register(PASSWORD)
-        console.print(f"· Warming up: {WARM_UP_SIGN_INS} sign-ins", style="dim")
-        await _load(people, count=WARM_UP_SIGN_INS)
-        pairs, loads, alone = [], [], Load()
-        build, build_ceilings = avx2_build(), list[float]()
-        usage = dict.fromkeys([*pids, "bench client"], 0.0)
-        for number in range(ROUNDS):
-            ceiling = await _ceiling(cores)
-            if build is not None:
-                build_ceilings.append(await _ceiling(cores, build))
-            spent, own = Usage(pids), time.process_time()
-            load = await _load(people, seconds=LOAD_S)
-            for name, seconds in {**spent.since(), "bench client": time.process_time() - own}.items():
-                usage[name] += seconds
-            one = await _load(people[:1], count=20)
-            alone.seconds += one.seconds
-            loads.append(load)
-            pairs.append((load.per_s, ceiling))
-            console.print(f"· Round {number + 1}: {load.per_s:.1f} sign-ins/s, ceiling {ceiling:.1f}/s", style="dim")
-        await _until_published(addresses)
-        memory = resident_mb(pids)
+async def measure(addresses: dict[str, Any], back_end: BackEnd, handsets: Handsets) -> dict[str, Any]:
+    """`signin_ratio` and what explains it. addresses: as `Stack.describe`."""
+    pids, cores = addresses["pids"], len(os.sched_getaffinity(0))
+    people = [Subscriber(back_end, handsets, new_phone(), new_client()) for _ in range(CALLERS)]
+    for person in people:
+        await person.register(PASSWORD)
+    console.print(f"· Warming up: {WARM_UP_SIGN_INS} sign-ins", style="dim")
+    await _load(people, count=WARM_UP_SIGN_INS)
+    pairs, loads, alone = [], [], Load()
+    build, build_ceilings = avx2_build(), list[float]()
+    usage = dict.fromkeys([*pids, "bench client"], 0.0)
+    for number in range(ROUNDS):
+        ceiling = await _ceiling(cores)
+        if build is not None:
+            build_ceilings.append(await _ceiling(cores, build))
+        spent, own = Usage(pids), time.process_time()
+        load = await _load(people, seconds=LOAD_S)
+        for name, seconds in {**spent.since(), "bench client": time.process_time() - own}.items():
+            usage[name] += seconds
+        one = await _load(people[:1], count=20)
+        alone.seconds += one.seconds
+        loads.append(load)
+        pairs.append((load.per_s, ceiling))
+        console.print(f"· Round {number + 1}: {load.per_s:.1f} sign-ins/s, ceiling {ceiling:.1f}/s", style="dim")
+    await _until_published(addresses)
+    memory = resident_mb(pids)
     sign_ins = sum(len(load.seconds) for load in loads)
     everyone = [one for load in loads for one in load.seconds]
     return {
