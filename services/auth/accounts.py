@@ -6,18 +6,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from zasov.events.v1.auth_event_pb2 import (
-    AuthEvent,
-    PasswordChanged,
-    PasswordProposalRefused,
-    PasswordReset,
-    SessionEnded,
-    SmsCommandNotUnderstood,
-)
+from zasov.events.v1.auth_event_pb2 import AuthEvent, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey, Phone
+from services.auth.telling import Pace, notices_of
 from services.auth.vault import AccountVault, Contact, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
@@ -27,10 +21,15 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
+_APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+# One statement, and so one round trip: false as soon as one of them is, and the rest is not done.
+_APPEND_AND_NOTE = (
+    f"SELECT CASE WHEN NOT {_APPEND} THEN false ELSE keep_devices($12, $21) AND open_notices($12, $22, $23, $24, $11) END"
+)
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
     "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
-    " '{}'::uuid[] AS open_failures, $4::bytea AS wrapped, clock_timestamp() AS now"
+    " '{}'::uuid[] AS open_failures, '{}'::bytea[] AS devices, $4::bytea AS wrapped, clock_timestamp() AS now"
     " FROM (VALUES ($1::uuid)) AS asked (id) LEFT JOIN stranger s ON s.stranger_id = asked.id"
     " LEFT JOIN account_key k ON k.account_id = asked.id"
 )
@@ -63,6 +62,7 @@ class Accounts:
         lookup: LookupKey,
         vaults: Vaults,
         notice_lifetime: timedelta,
+        pace: Pace,
         trace: ProtocolTrace = OFF,
     ) -> None:
         self._database = database
@@ -70,6 +70,7 @@ class Accounts:
         self._lookup = lookup
         self._vaults = vaults
         self._notice_lifetime = notice_lifetime
+        self._pace = pace
         self._trace = trace
         vault, wrapped = vaults.make(_NOBODY)
         # Opened, and for nothing: as long as an Argon2 hash and a contact are.
@@ -105,8 +106,9 @@ class Accounts:
 
     def _loaded(self, account_id: UUID, row: asyncpg.Record) -> Loaded:
         account = Account(
-            account_id, row["version"], row["credential_version"], row["password"], row["contact"], tuple(row["open_failures"])
-        )
+            account_id, row["version"], row["credential_version"], row["password"], row["contact"],
+            tuple(row["open_failures"]), tuple(row["devices"]),
+        )  # fmt: skip
         return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
 
     async def append(
@@ -116,12 +118,15 @@ class Accounts:
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
         keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
+        notices = notices_of(facts, events, self._pace)
+        noted = (after.devices, [n.event_id for n in notices], [n.kind for n in notices], [n.quiet for n in notices])
+        # Most appends have nothing to note.
+        notes = after.devices != account.devices or bool(notices)
         await self._append(
-            events, facts,
-            "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            events, facts, _APPEND_AND_NOTE if notes else f"SELECT {_APPEND}",
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep, _notices(facts, events), self._notice_lifetime,
+            keep, [], self._notice_lifetime, *events.arguments(), *(noted if notes else ()),
         )  # fmt: skip
 
     async def append_stranger(
@@ -129,7 +134,8 @@ class Accounts:
     ) -> None:
         """Raises Conflict."""
         events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
-        await self._append(events, facts, "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version)
+        sql = "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        await self._append(events, facts, sql, version, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
         """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
@@ -184,18 +190,12 @@ class Accounts:
         with self._trace.step("append", stream=events.stream_id) as line:
             if self._trace.on:
                 line.say(events=_traced(events, facts))
-            appended = await self._database.fetch_value(sql, *arguments, *events.arguments())
+            appended = await self._database.fetch_value(sql, *arguments)
             if not appended:
                 line.drop()
         if not appended:
             raise Conflict
         self._waker.wake()
-
-
-def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
-    """Ids of the events that the subscriber is told of (M20)."""
-    told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood
-    return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
 
 
 def _traced(events: StoredEvents, facts: Sequence[Fact]) -> list[Said]:

@@ -179,13 +179,15 @@ class Recovery:
             raise errors.grant_invalid()
         await self.flows.advance(flow, grant, Step.DONE)
         if registers:
-            return await self._register(flow, account_id, hashed, time.now(), origin)
-        return await self._reset(flow, account_id, hashed, origin, via)
+            return await self._register(flow, account_id, hashed, time.now(), origin, client.device_id)
+        return await self._reset(flow, account_id, hashed, origin, via, client.device_id)
 
-    async def _register(self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin) -> Begun:
+    async def _register(
+        self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin, device_id: str
+    ) -> Begun:
         """The number is reserved; append, then confirm: steps that each stand alone."""
         vault = await self.accounts.make_vault(account_id)
-        session, token = new_session(account_id, now, self.session_lifetime)
+        session, token = new_session(account_id, now, self.session_lifetime, vault.mark_of_device(device_id))
         assert isinstance(flow.identifier, Phone)  # nothing else registers
         contact = vault.close_contact(Contact(flow.identifier, flow.language))
         facts = decide_registration(contact, vault.close_password(hashed), session)
@@ -196,14 +198,21 @@ class Recovery:
         return account_id, session, token
 
     async def _reset(
-        self, flow: Flow, account_id: UUID, hashed: str, origin: Origin, via: "PasswordReset.Via.ValueType"
+        self,
+        flow: Flow,
+        account_id: UUID,
+        hashed: str,
+        origin: Origin,
+        via: "PasswordReset.Via.ValueType",
+        device_id: str,
     ) -> Begun:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
             if not still_holds(flow, account):
                 raise errors.grant_invalid()
-            session, token = new_session(account_id, now, self.session_lifetime)
+            device = loaded.vault.mark_of_device(device_id)
+            session, token = new_session(account_id, now, self.session_lifetime, device)
             facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
             try:
                 await self.accounts.append(account, facts, now, origin, session)

@@ -221,6 +221,7 @@ def accounts_of(settings: AuthSettings, database: Database, trace: ProtocolTrace
         _lookup(settings),
         Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
         timedelta(seconds=settings.notice_lifetime_s),
+        settings.pace(),
         trace,
     )
 

@@ -1,11 +1,13 @@
 """Settings of the auth service."""
 
 import os
+from datetime import timedelta
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.auth.telling import Pace
 from services.chassis.settings import ChassisSettings
 
 
@@ -32,6 +34,13 @@ class AuthSettings(ChassisSettings):
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
+    notice_repeat_s: float = Field(default=60.0, ge=0, description="Of two changes of a password within this, one is told of.")
+    new_device_notice_s: float = Field(
+        default=600.0, ge=0, description="Of two sign-ins from new devices within this, the subscriber is told of one."
+    )
+    new_device_notices: bool = Field(
+        default=True, description="Whether sign-ins from new devices are told of. Off: devices are learned all the same."
+    )
     captcha_provider: Literal["none", "picture", "token"] = Field(
         default="none",
         description="Captcha before an SMS: none (nobody is asked), picture (CaptchaService), token (an outside service's).",
@@ -46,6 +55,12 @@ class AuthSettings(ChassisSettings):
     protocol_trace: str = Field(
         default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
     )
+
+    def pace(self) -> Pace:
+        return Pace(
+            repeat=timedelta(seconds=self.notice_repeat_s),
+            new_device=timedelta(seconds=self.new_device_notice_s) if self.new_device_notices else None,
+        )
 
     @model_validator(mode="after")
     def _pictures_show_chance_in_production(self) -> Self:

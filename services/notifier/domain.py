@@ -36,12 +36,19 @@ class Kind(StrEnum):
     """What a message says: the name of its templates."""
 
     CODE = "code"
+    # Good for one sign-in; goes to whichever contact on file was chosen.
     TEMPORARY_PASSWORD = "temporary_password"  # noqa: S105  # a name
+    # Answers to SMS: who sends one reads SMS, and the number that it seems to come from is what the answer proves. No letters.
     PROPOSED_PASSWORD = "proposed_password"  # noqa: S105
     PROPOSAL_REFUSED = "proposal_refused"
     SMS_HELP = "sms_help"
     ACCOUNT_BLOCKED = "account_blocked"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
+    # A new password that lifted a block: one message says both.
+    SIGN_IN_REOPENED = "sign_in_reopened"
+    # The sign-in with a one-time password that lifted a block; the choice of a permanent one is told of by itself.
+    TEMPORARY_PASSWORD_USED = "temporary_password_used"  # noqa: S105  # a name
+    NEW_DEVICE = "new_device"
 
 
 # Secrets that otp issues; whom to send them to, and until when, is claimed there.

@@ -30,6 +30,7 @@ from services.notifier.inbound.sealed import Sealer
 from services.notifier.inbound.servicer import InboundServicer
 from services.notifier.inbound.store import InboundStore
 from services.notifier.issuers import Issuers
+from services.notifier.moments import Moments
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Store
 from services.notifier.templates import Templates
@@ -94,7 +95,8 @@ async def dispatching(
         channels: dict[ChannelId, Channel] = {ChannelId.SMS: sms}
         if (mail_server := settings.mail_server()) is not None:
             channels[ChannelId.EMAIL] = await stack.enter_async_context(EmailChannel(mail_server))
-        issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s)
+        moments = Moments(settings.time_zone)
+        issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s, moments)
         dispatcher = Dispatcher(settings, store, issuers, templates, channels)
         background = [
             life.keep_running(tidy_for_ever(inbound), "inbound"),

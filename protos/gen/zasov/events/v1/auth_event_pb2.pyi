@@ -44,6 +44,7 @@ class AuthEvent(_message.Message):
     PASSWORD_PROPOSAL_REFUSED_FIELD_NUMBER: _builtins.int
     SMS_COMMAND_NOT_UNDERSTOOD_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGED_FIELD_NUMBER: _builtins.int
+    SIGNED_IN_FROM_NEW_DEVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -78,6 +79,8 @@ class AuthEvent(_message.Message):
     def sms_command_not_understood(self) -> Global___SmsCommandNotUnderstood: ...
     @_builtins.property
     def contact_changed(self) -> Global___ContactChanged: ...
+    @_builtins.property
+    def signed_in_from_new_device(self) -> Global___SignedInFromNewDevice: ...
     def __init__(
         self,
         *,
@@ -96,12 +99,13 @@ class AuthEvent(_message.Message):
         password_proposal_refused: Global___PasswordProposalRefused | None = ...,
         sms_command_not_understood: Global___SmsCommandNotUnderstood | None = ...,
         contact_changed: Global___ContactChanged | None = ...,
+        signed_in_from_new_device: Global___SignedInFromNewDevice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "signed_in_from_new_device"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -331,19 +335,23 @@ class PasswordReset(_message.Message):
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
     VIA_FIELD_NUMBER: _builtins.int
+    LIFTED_BLOCK_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version."""
     via: Global___PasswordReset.Via.ValueType
     """The proof that allowed it."""
+    lifted_block: _builtins.bool
+    """Three wrong passwords were stored since the last right one, which is what lockout blocks at: sign-in is open again."""
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
         via: Global___PasswordReset.Via.ValueType = ...,
+        lifted_block: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "lifted_block", b"lifted_block", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,16 +366,20 @@ class TemporaryPasswordUsed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    LIFTED_BLOCK_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version: of no password, until one is chosen."""
+    lifted_block: _builtins.bool
+    """As in PasswordReset."""
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
+        lifted_block: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "lifted_block", b"lifted_block"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -548,6 +560,30 @@ class SessionStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionStarted: _TypeAlias = SessionStarted  # noqa: Y015
+
+@_typing.final
+class SignedInFromNewDevice(_message.Message):
+    """A sign-in with the right password came from a device that is not among the last ones of the account. Follows its
+    SessionStarted. Never of a request that named no device, nor of a session that begins with a new password.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session that it started (UUID)."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedInFromNewDevice: _TypeAlias = SignedInFromNewDevice  # noqa: Y015
 
 @_typing.final
 class PasswordRehashed(_message.Message):
