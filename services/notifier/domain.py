@@ -42,6 +42,7 @@ class Kind(StrEnum):
     SMS_HELP = "sms_help"
     ACCOUNT_BLOCKED = "account_blocked"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
+    CONTACT_CHANGED = "contact_changed"
 
 
 # Secrets that otp issues; whom to send them to, and until when, is claimed there.
@@ -85,6 +86,11 @@ CHANNELS: "dict[ChannelId | None, Channel.ValueType]" = {
     ChannelId.EMAIL: CHANNEL_EMAIL,
 }
 _CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
+
+
+def channel_of(number: "Channel.ValueType") -> ChannelId | None:
+    """As an event says it. Raises KeyError for one that is not known."""
+    return _CHANNEL_IDS[number]
 
 
 @dataclass(frozen=True, slots=True)

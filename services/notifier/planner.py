@@ -9,6 +9,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    ContactChanged,
+    ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -35,6 +37,8 @@ _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_PROPOSED_PASSWORD: Kind.PROPOSED_PASSWORD,
 }
 
+_TOLD_OF = frozenset({ContactChanged.PART_PHONE, ContactChanged.PART_EMAIL})
+
 Planned = Callable[[EventMeta, Message], Wanted | None]
 
 
@@ -48,6 +52,14 @@ def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:
     if blocked.credential != CREDENTIAL_PASSWORD:
         return None
     return _wanted(meta, Kind.ACCOUNT_BLOCKED, _uuid(blocked.account_id))
+
+
+def _contact_changed(meta: EventMeta, changed: Message) -> Wanted | None:
+    """The language and the numbers in the operator's books are told of to nobody: auth has opened no notice for them."""
+    assert isinstance(changed, ContactChanged)
+    if _TOLD_OF.isdisjoint(changed.changed):
+        return None
+    return _wanted(meta, Kind.CONTACT_CHANGED, _uuid(meta.stream_id))
 
 
 def _notice(kind: Kind) -> Planned:
@@ -64,6 +76,8 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
     AUTH_EVENTS: {
         PasswordChanged.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
         PasswordReset.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
+        ContactChanged.DESCRIPTOR.name: _contact_changed,
+        ContactReplaced.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGED),
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
     },

@@ -25,10 +25,11 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SMS_HELP: frozenset(),
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
+    Kind.CONTACT_CHANGED: frozenset(),
 }
 
 # Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
-BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED})
+BY_EMAIL = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED, Kind.CONTACT_CHANGED})
 
 # SMS parts are paid for. Cyrillic has 67 characters a part, 70 if alone.
 MOST_PARTS: Mapping[tuple[Kind, str], int] = {
@@ -46,6 +47,8 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.ACCOUNT_BLOCKED, "en"): 2,
     (Kind.PASSWORD_CHANGED, "ru"): 3,
     (Kind.PASSWORD_CHANGED, "en"): 2,
+    (Kind.CONTACT_CHANGED, "ru"): 3,
+    (Kind.CONTACT_CHANGED, "en"): 2,
 }
 
 _FOLDER = Path(__file__).parent / "templates"

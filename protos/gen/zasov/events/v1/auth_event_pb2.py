@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zasov/events/v1/auth_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xbc\x07\n\tAuthEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12@\n\x12\x61\x63\x63ount_registered\x18\n \x01(\x0b\x32\".zasov.events.v1.AccountRegisteredH\x00\x12:\n\x0flogin_succeeded\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.LoginSucceededH\x00\x12\x34\n\x0clogin_failed\x18\x0c \x01(\x0b\x32\x1c.zasov.events.v1.LoginFailedH\x00\x12\x36\n\rlogin_refused\x18\r \x01(\x0b\x32\x1d.zasov.events.v1.LoginRefusedH\x00\x12<\n\x10password_changed\x18\x0e \x01(\x0b\x32 .zasov.events.v1.PasswordChangedH\x00\x12\x38\n\x0epassword_reset\x18\x0f \x01(\x0b\x32\x1e.zasov.events.v1.PasswordResetH\x00\x12:\n\x0fsession_started\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.SessionStartedH\x00\x12\x36\n\rsession_ended\x18\x11 \x01(\x0b\x32\x1d.zasov.events.v1.SessionEndedH\x00\x12>\n\x11password_rehashed\x18\x12 \x01(\x0b\x32!.zasov.events.v1.PasswordRehashedH\x00\x12I\n\x17temporary_password_used\x18\x13 \x01(\x0b\x32&.zasov.events.v1.TemporaryPasswordUsedH\x00\x12>\n\x11password_proposed\x18\x14 \x01(\x0b\x32!.zasov.events.v1.PasswordProposedH\x00\x12M\n\x19password_proposal_refused\x18\x15 \x01(\x0b\x32(.zasov.events.v1.PasswordProposalRefusedH\x00\x12N\n\x1asms_command_not_understood\x18\x16 \x01(\x0b\x32(.zasov.events.v1.SmsCommandNotUnderstoodH\x00\x12:\n\x0f\x63ontact_changed\x18\x17 \x01(\x0b\x32\x1f.zasov.events.v1.ContactChangedH\x00\x42\x07\n\x05\x65vent\"D\n\x11\x41\x63\x63ountRegistered\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12\x13\n\x0b\x62y_operator\x18\x02 \x01(\x08\"\xa3\x01\n\x0eLoginSucceeded\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x05 \x03(\t\"\x88\x01\n\x0bLoginFailed\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x18\n\x10identifier_known\x18\x04 \x01(\x08\"\xe0\x01\n\x0cLoginRefused\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.zasov.events.v1.LoginRefused.Reason\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x18\n\x10identifier_known\x18\x03 \x01(\x08\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_BLOCKED\x10\x01\x12\x19\n\x15REASON_ORIGIN_LIMITED\x10\x02\"_\n\x0fPasswordChanged\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12\x12\n\nattempt_id\x18\x02 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x03 \x03(\t\"\xce\x01\n\rPasswordReset\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12/\n\x03via\x18\x02 \x01(\x0e\x32\".zasov.events.v1.PasswordReset.Via\"p\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIA_RECOVERY\x10\x01\x12\x14\n\x10VIA_REGISTRATION\x10\x02\x12\x1a\n\x16VIA_TEMPORARY_PASSWORD\x10\x03\x12\x10\n\x0cVIA_PROPOSAL\x10\x04\"3\n\x15TemporaryPasswordUsed\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"\x12\n\x10PasswordProposed\"/\n\x17PasswordProposalRefused\x12\x14\n\x0c\x66\x61iled_rules\x18\x01 \x03(\t\"\x19\n\x17SmsCommandNotUnderstood\"\xad\x02\n\x0e\x43ontactChanged\x12\x35\n\x07\x63hanged\x18\x01 \x03(\x0e\x32$.zasov.events.v1.ContactChanged.Part\x12\x30\n\x03via\x18\x02 \x01(\x0e\x32#.zasov.events.v1.ContactChanged.Via\"`\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x0e\n\nPART_PHONE\x10\x01\x12\x0e\n\nPART_EMAIL\x10\x02\x12\x11\n\rPART_LANGUAGE\x10\x03\x12\x0f\n\x0bPART_NUMBER\x10\x04\"P\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x12\n\x0eVIA_SUBSCRIBER\x10\x01\x12\x10\n\x0cVIA_OPERATOR\x10\x02\x12\x0e\n\nVIA_OFFICE\x10\x03\"T\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10PasswordRehashed\"\xed\x01\n\x0cSessionEnded\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x1f\n\x15\x61ll_except_session_id\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\x34\n\x06reason\x18\x03 \x01(\x0e\x32$.zasov.events.v1.SessionEnded.Reason\"X\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13REASON_NEW_PASSWORD\x10\x01\x12\x1d\n\x19REASON_TEMPORARY_PASSWORD\x10\x02\x42\x07\n\x05scopeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zasov/events/v1/auth_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xb6\x08\n\tAuthEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12@\n\x12\x61\x63\x63ount_registered\x18\n \x01(\x0b\x32\".zasov.events.v1.AccountRegisteredH\x00\x12:\n\x0flogin_succeeded\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.LoginSucceededH\x00\x12\x34\n\x0clogin_failed\x18\x0c \x01(\x0b\x32\x1c.zasov.events.v1.LoginFailedH\x00\x12\x36\n\rlogin_refused\x18\r \x01(\x0b\x32\x1d.zasov.events.v1.LoginRefusedH\x00\x12<\n\x10password_changed\x18\x0e \x01(\x0b\x32 .zasov.events.v1.PasswordChangedH\x00\x12\x38\n\x0epassword_reset\x18\x0f \x01(\x0b\x32\x1e.zasov.events.v1.PasswordResetH\x00\x12:\n\x0fsession_started\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.SessionStartedH\x00\x12\x36\n\rsession_ended\x18\x11 \x01(\x0b\x32\x1d.zasov.events.v1.SessionEndedH\x00\x12>\n\x11password_rehashed\x18\x12 \x01(\x0b\x32!.zasov.events.v1.PasswordRehashedH\x00\x12I\n\x17temporary_password_used\x18\x13 \x01(\x0b\x32&.zasov.events.v1.TemporaryPasswordUsedH\x00\x12>\n\x11password_proposed\x18\x14 \x01(\x0b\x32!.zasov.events.v1.PasswordProposedH\x00\x12M\n\x19password_proposal_refused\x18\x15 \x01(\x0b\x32(.zasov.events.v1.PasswordProposalRefusedH\x00\x12N\n\x1asms_command_not_understood\x18\x16 \x01(\x0b\x32(.zasov.events.v1.SmsCommandNotUnderstoodH\x00\x12:\n\x0f\x63ontact_changed\x18\x17 \x01(\x0b\x32\x1f.zasov.events.v1.ContactChangedH\x00\x12<\n\x10\x63ontact_replaced\x18\x1a \x01(\x0b\x32 .zasov.events.v1.ContactReplacedH\x00\x12:\n\x0fpassword_proven\x18\x1b \x01(\x0b\x32\x1f.zasov.events.v1.PasswordProvenH\x00\x42\x07\n\x05\x65vent\"D\n\x11\x41\x63\x63ountRegistered\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12\x13\n\x0b\x62y_operator\x18\x02 \x01(\x08\"\xa3\x01\n\x0eLoginSucceeded\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x05 \x03(\t\"\x88\x01\n\x0bLoginFailed\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x18\n\x10identifier_known\x18\x04 \x01(\x08\"\xe0\x01\n\x0cLoginRefused\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.zasov.events.v1.LoginRefused.Reason\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\x18\n\x10identifier_known\x18\x03 \x01(\x08\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_BLOCKED\x10\x01\x12\x19\n\x15REASON_ORIGIN_LIMITED\x10\x02\"_\n\x0fPasswordChanged\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12\x12\n\nattempt_id\x18\x02 \x01(\t\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x03 \x03(\t\"\xce\x01\n\rPasswordReset\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\x12/\n\x03via\x18\x02 \x01(\x0e\x32\".zasov.events.v1.PasswordReset.Via\"p\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIA_RECOVERY\x10\x01\x12\x14\n\x10VIA_REGISTRATION\x10\x02\x12\x1a\n\x16VIA_TEMPORARY_PASSWORD\x10\x03\x12\x10\n\x0cVIA_PROPOSAL\x10\x04\"3\n\x15TemporaryPasswordUsed\x12\x1a\n\x12\x63redential_version\x18\x01 \x01(\x03\"\x12\n\x10PasswordProposed\"/\n\x17PasswordProposalRefused\x12\x14\n\x0c\x66\x61iled_rules\x18\x01 \x03(\t\"\x19\n\x17SmsCommandNotUnderstood\"\xad\x02\n\x0e\x43ontactChanged\x12\x35\n\x07\x63hanged\x18\x01 \x03(\x0e\x32$.zasov.events.v1.ContactChanged.Part\x12\x30\n\x03via\x18\x02 \x01(\x0e\x32#.zasov.events.v1.ContactChanged.Via\"`\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x0e\n\nPART_PHONE\x10\x01\x12\x0e\n\nPART_EMAIL\x10\x02\x12\x11\n\rPART_LANGUAGE\x10\x03\x12\x0f\n\x0bPART_NUMBER\x10\x04\"P\n\x03Via\x12\x13\n\x0fVIA_UNSPECIFIED\x10\x00\x12\x12\n\x0eVIA_SUBSCRIBER\x10\x01\x12\x10\n\x0cVIA_OPERATOR\x10\x02\x12\x0e\n\nVIA_OFFICE\x10\x03\"E\n\x0f\x43ontactReplaced\x12\x32\n\x04part\x18\x01 \x01(\x0e\x32$.zasov.events.v1.ContactChanged.Part\"r\n\x0ePasswordProven\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\x12\x1c\n\x14\x66orgiven_attempt_ids\x18\x03 \x03(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\"T\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10PasswordRehashed\"\xed\x01\n\x0cSessionEnded\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12\x1f\n\x15\x61ll_except_session_id\x18\x02 \x01(\tH\x00\x12\r\n\x03\x61ll\x18\x04 \x01(\x08H\x00\x12\x34\n\x06reason\x18\x03 \x01(\x0e\x32$.zasov.events.v1.SessionEnded.Reason\"X\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13REASON_NEW_PASSWORD\x10\x01\x12\x1d\n\x19REASON_TEMPORARY_PASSWORD\x10\x02\x42\x07\n\x05scopeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,43 +34,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.auth_event_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUTHEVENT']._serialized_start=115
-  _globals['_AUTHEVENT']._serialized_end=1071
-  _globals['_ACCOUNTREGISTERED']._serialized_start=1073
-  _globals['_ACCOUNTREGISTERED']._serialized_end=1141
-  _globals['_LOGINSUCCEEDED']._serialized_start=1144
-  _globals['_LOGINSUCCEEDED']._serialized_end=1307
-  _globals['_LOGINFAILED']._serialized_start=1310
-  _globals['_LOGINFAILED']._serialized_end=1446
-  _globals['_LOGINREFUSED']._serialized_start=1449
-  _globals['_LOGINREFUSED']._serialized_end=1673
-  _globals['_LOGINREFUSED_REASON']._serialized_start=1594
-  _globals['_LOGINREFUSED_REASON']._serialized_end=1673
-  _globals['_PASSWORDCHANGED']._serialized_start=1675
-  _globals['_PASSWORDCHANGED']._serialized_end=1770
-  _globals['_PASSWORDRESET']._serialized_start=1773
-  _globals['_PASSWORDRESET']._serialized_end=1979
-  _globals['_PASSWORDRESET_VIA']._serialized_start=1867
-  _globals['_PASSWORDRESET_VIA']._serialized_end=1979
-  _globals['_TEMPORARYPASSWORDUSED']._serialized_start=1981
-  _globals['_TEMPORARYPASSWORDUSED']._serialized_end=2032
-  _globals['_PASSWORDPROPOSED']._serialized_start=2034
-  _globals['_PASSWORDPROPOSED']._serialized_end=2052
-  _globals['_PASSWORDPROPOSALREFUSED']._serialized_start=2054
-  _globals['_PASSWORDPROPOSALREFUSED']._serialized_end=2101
-  _globals['_SMSCOMMANDNOTUNDERSTOOD']._serialized_start=2103
-  _globals['_SMSCOMMANDNOTUNDERSTOOD']._serialized_end=2128
-  _globals['_CONTACTCHANGED']._serialized_start=2131
-  _globals['_CONTACTCHANGED']._serialized_end=2432
-  _globals['_CONTACTCHANGED_PART']._serialized_start=2254
-  _globals['_CONTACTCHANGED_PART']._serialized_end=2350
-  _globals['_CONTACTCHANGED_VIA']._serialized_start=2352
-  _globals['_CONTACTCHANGED_VIA']._serialized_end=2432
-  _globals['_SESSIONSTARTED']._serialized_start=2434
-  _globals['_SESSIONSTARTED']._serialized_end=2518
-  _globals['_PASSWORDREHASHED']._serialized_start=2520
-  _globals['_PASSWORDREHASHED']._serialized_end=2538
-  _globals['_SESSIONENDED']._serialized_start=2541
-  _globals['_SESSIONENDED']._serialized_end=2778
-  _globals['_SESSIONENDED_REASON']._serialized_start=2681
-  _globals['_SESSIONENDED_REASON']._serialized_end=2769
+  _globals['_AUTHEVENT']._serialized_end=1193
+  _globals['_ACCOUNTREGISTERED']._serialized_start=1195
+  _globals['_ACCOUNTREGISTERED']._serialized_end=1263
+  _globals['_LOGINSUCCEEDED']._serialized_start=1266
+  _globals['_LOGINSUCCEEDED']._serialized_end=1429
+  _globals['_LOGINFAILED']._serialized_start=1432
+  _globals['_LOGINFAILED']._serialized_end=1568
+  _globals['_LOGINREFUSED']._serialized_start=1571
+  _globals['_LOGINREFUSED']._serialized_end=1795
+  _globals['_LOGINREFUSED_REASON']._serialized_start=1716
+  _globals['_LOGINREFUSED_REASON']._serialized_end=1795
+  _globals['_PASSWORDCHANGED']._serialized_start=1797
+  _globals['_PASSWORDCHANGED']._serialized_end=1892
+  _globals['_PASSWORDRESET']._serialized_start=1895
+  _globals['_PASSWORDRESET']._serialized_end=2101
+  _globals['_PASSWORDRESET_VIA']._serialized_start=1989
+  _globals['_PASSWORDRESET_VIA']._serialized_end=2101
+  _globals['_TEMPORARYPASSWORDUSED']._serialized_start=2103
+  _globals['_TEMPORARYPASSWORDUSED']._serialized_end=2154
+  _globals['_PASSWORDPROPOSED']._serialized_start=2156
+  _globals['_PASSWORDPROPOSED']._serialized_end=2174
+  _globals['_PASSWORDPROPOSALREFUSED']._serialized_start=2176
+  _globals['_PASSWORDPROPOSALREFUSED']._serialized_end=2223
+  _globals['_SMSCOMMANDNOTUNDERSTOOD']._serialized_start=2225
+  _globals['_SMSCOMMANDNOTUNDERSTOOD']._serialized_end=2250
+  _globals['_CONTACTCHANGED']._serialized_start=2253
+  _globals['_CONTACTCHANGED']._serialized_end=2554
+  _globals['_CONTACTCHANGED_PART']._serialized_start=2376
+  _globals['_CONTACTCHANGED_PART']._serialized_end=2472
+  _globals['_CONTACTCHANGED_VIA']._serialized_start=2474
+  _globals['_CONTACTCHANGED_VIA']._serialized_end=2554
+  _globals['_CONTACTREPLACED']._serialized_start=2556
+  _globals['_CONTACTREPLACED']._serialized_end=2625
+  _globals['_PASSWORDPROVEN']._serialized_start=2627
+  _globals['_PASSWORDPROVEN']._serialized_end=2741
+  _globals['_SESSIONSTARTED']._serialized_start=2743
+  _globals['_SESSIONSTARTED']._serialized_end=2827
+  _globals['_PASSWORDREHASHED']._serialized_start=2829
+  _globals['_PASSWORDREHASHED']._serialized_end=2847
+  _globals['_SESSIONENDED']._serialized_start=2850
+  _globals['_SESSIONENDED']._serialized_end=3087
+  _globals['_SESSIONENDED_REASON']._serialized_start=2990
+  _globals['_SESSIONENDED_REASON']._serialized_end=3078
 # @@protoc_insertion_point(module_scope)
