@@ -16,6 +16,7 @@ from zasov.events.v1.auth_event_pb2 import (
 )
 from zasov.events.v1.meta_pb2 import Origin
 
+from services.auth.contact_changes import is_told_of, replaced_in
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.vault import AccountVault, Contact, Vaults
@@ -27,6 +28,9 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
+_APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+# One statement, and so one round trip: false, and no more, if the account has moved on.
+_APPEND_AND_TELL = f"SELECT CASE WHEN NOT {_APPEND} THEN false ELSE tell_replaced($12, $21, $22) END"
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
     "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
@@ -116,12 +120,12 @@ class Accounts:
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
         keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
+        told, contacts = replaced_in(facts, events)
         await self._append(
-            events, facts,
-            "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            events, facts, _APPEND_AND_TELL if told else f"SELECT {_APPEND}",
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep, _notices(facts, events), self._notice_lifetime,
+            keep, _notices(facts, events), self._notice_lifetime, *events.arguments(), *((told, contacts) if told else ()),
         )  # fmt: skip
 
     async def append_stranger(
@@ -129,7 +133,8 @@ class Accounts:
     ) -> None:
         """Raises Conflict."""
         events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
-        await self._append(events, facts, "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version)
+        sql = "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        await self._append(events, facts, sql, version, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
         """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
@@ -184,7 +189,7 @@ class Accounts:
         with self._trace.step("append", stream=events.stream_id) as line:
             if self._trace.on:
                 line.say(events=_traced(events, facts))
-            appended = await self._database.fetch_value(sql, *arguments, *events.arguments())
+            appended = await self._database.fetch_value(sql, *arguments)
             if not appended:
                 line.drop()
         if not appended:
@@ -195,7 +200,11 @@ class Accounts:
 def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
     """Ids of the events that the subscriber is told of (M20)."""
     told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood
-    return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
+    return [
+        event_id
+        for event_id, fact in zip(events.ids, facts, strict=True)
+        if isinstance(fact.payload, told) or is_told_of(fact.payload)
+    ]
 
 
 def _traced(events: StoredEvents, facts: Sequence[Fact]) -> list[Said]:
