@@ -7,7 +7,7 @@ A grant is opaque, single use, and bound to flow, purpose and step. A step canno
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -38,13 +38,15 @@ class Step(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Sent:
     """The newest code of a flow. at: when it was issued, by the clock of auth's database; expires_at, ask_again_at: by otp's.
-    channel: as it was asked for; None: the request left it open.
+    channel: as it was asked for; None: the request left it open. told: what became of its message (DeliveryState), once that
+    was told; 0: not yet.
     """
 
     at: datetime
     expires_at: datetime
     ask_again_at: datetime
     channel: Channel | None
+    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Flow:
     destination: Destination | None = None
     contact_mark: str = field(default="", repr=False)
     sent: Sent | None = None
+    # As they are stored: sealed anew they would be other bytes.
+    details: bytes = field(default=b"", repr=False)
     # The hash of a password that was proposed by SMS; empty: none.
     proposed: str = field(default="", repr=False)
 
@@ -141,6 +145,23 @@ class Flows:
             raise errors.grant_invalid()
         return grant, expires_at
 
+    async def tell(self, flow: Flow, grant: str, told: int) -> int:
+        """What became of the newest code's message: of several that are told at once, the first, for good. Raises ServiceError
+        GRANT_INVALID: the flow has gone on meanwhile.
+        """
+        assert flow.sent is not None
+        done = await self._database.execute(
+            "UPDATE flow SET details = $4 WHERE flow_id = $1 AND grant_hash = $2 AND details = $3",
+            flow.flow_id,
+            _hash_of_grant(grant),
+            flow.details,
+            self._close(replace(flow, sent=replace(flow.sent, told=told))),
+        )
+        if done == "UPDATE 1":
+            return told
+        now = await self.find(grant, flow.purpose, flow.step)
+        return now.sent.told if now.sent else told
+
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
 
@@ -153,7 +174,7 @@ class Flows:
             "contact": flow.contact_mark,
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "proposed": flow.proposed,
-            "sent": sent and [sent.channel, *(one.isoformat() for one in (sent.at, sent.expires_at, sent.ask_again_at))],
+            "sent": sent and _written(sent),
         }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
@@ -174,6 +195,7 @@ class Flows:
             contact_mark=details["contact"],
             proposed=details["proposed"],
             sent=_sent(details.get("sent")),
+            details=row["details"],
         )
 
 
@@ -184,12 +206,17 @@ def mark_of(contact: Contact) -> str:
     return hashlib.sha256(json.dumps([contact.phone and contact.phone.e164, contact.email]).encode()).hexdigest()
 
 
-def _sent(details: list[str] | None) -> Sent | None:
-    if details is None:
+def _written(sent: Sent) -> dict[str, Any]:
+    times = {"at": sent.at, "expires_at": sent.expires_at, "ask_again_at": sent.ask_again_at}
+    return {"channel": sent.channel, "told": sent.told, **{name: time.isoformat() for name, time in times.items()}}
+
+
+def _sent(written: dict[str, Any] | None) -> Sent | None:
+    if written is None:
         return None
-    channel, *times = details
-    at, expires_at, ask_again_at = map(datetime.fromisoformat, times)
-    return Sent(at, expires_at, ask_again_at, Channel(channel) if channel else None)
+    at, expires_at, ask_again_at = [datetime.fromisoformat(written[name]) for name in ("at", "expires_at", "ask_again_at")]
+    channel = Channel(written["channel"]) if written["channel"] else None
+    return Sent(at, expires_at, ask_again_at, channel, written["told"])
 
 
 def _destination(details: list[str] | None) -> Destination | None:

@@ -111,7 +111,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, shielded)
         messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
         deliveries = Deliveries(
-            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _made_up_deliveries(settings)
+            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _usual_deliveries(settings)
         )
         notices = _notices(settings, database, accounts)
 
@@ -223,7 +223,7 @@ def _recovery(
     )
 
 
-def _made_up_deliveries(settings: AuthSettings) -> dict[Channel | None, float]:
+def _usual_deliveries(settings: AuthSettings) -> dict[Channel | None, float]:
     sms, email = settings.decoys_delivered_sms, settings.decoys_delivered_email
     return {None: sms, Channel.PHONE: sms, Channel.EMAIL: email}
 

@@ -48,7 +48,7 @@ class AuthSettings(ChassisSettings):
         default=15.0, ge=0, le=300, description="So long after a code was issued its message is said to be underway (M11)."
     )
     decoys_delivered_sms: float = Field(
-        default=0.95, ge=0, le=1, description="Share of identifiers nobody has whose SMS is said to be delivered then."
+        default=0.95, ge=0, le=1, description="Share of codes by SMS that arrive by then, for want of recent ones."
     )
     decoys_delivered_email: float = Field(default=0.99, ge=0, le=1, description="The same of emails.")
     call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout, otp or the notifier.")

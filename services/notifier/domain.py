@@ -89,7 +89,7 @@ _CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
 
 
 def channel_of(number: "Channel.ValueType") -> ChannelId | None:
-    """As an event says it. Raises KeyError for one that is not known."""
+    """As an event or a call says it. Raises KeyError for one that is not known."""
     return _CHANNEL_IDS[number]
 
 

@@ -11,11 +11,12 @@ from zasov.notifier.v1.notifier_service_pb2_grpc import NotifierServiceServicer 
 from services.chassis.errors import ServiceError, invalid
 from services.chassis.interceptors import Context
 from services.notifier import errors
-from services.notifier.domain import CHANNELS, State
+from services.notifier.domain import CHANNELS, ChannelId, State, channel_of
 from services.notifier.views import View, Views
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LONGEST_AGO_MS = 24 * 3600 * 1000
+_LONGEST_WITHIN_MS = 600 * 1000
 _USUAL, _MOST = 100, 500
 _STATES: "dict[State, pb.MessageState.ValueType]" = {
     State.PENDING: pb.MESSAGE_STATE_PENDING,
@@ -34,11 +35,18 @@ class NotifierServicer(Base):
     async def GetDelivery(self, request: pb.GetDeliveryRequest, context: Context) -> pb.GetDeliveryResponse:
         if not 0 <= request.ago_ms <= _LONGEST_AGO_MS:
             raise invalid({"ago_ms": f"must be 0 to {_LONGEST_AGO_MS}"})
+        if not 0 <= request.within_ms <= _LONGEST_WITHIN_MS:
+            raise invalid({"within_ms": f"must be 0 to {_LONGEST_WITHIN_MS}"})
+        if request.recent_channel not in CHANNELS.values():
+            raise invalid({"recent_channel": "must be a known one"})
         cause = _uuid("cause_stream_id", request.cause_stream_id)
-        known = await self._views.known(cause, timedelta(milliseconds=request.ago_ms))
-        if known is None:
-            return pb.GetDeliveryResponse()
-        return pb.GetDeliveryResponse(state=_STATES[known.state], channel=CHANNELS[known.channel])
+        ago, within = timedelta(milliseconds=request.ago_ms), timedelta(milliseconds=request.within_ms)
+        known = await self._views.known(cause, ago)
+        recent = await self._views.recent(ago, within, channel_of(request.recent_channel) or ChannelId.SMS)
+        answer = pb.GetDeliveryResponse(recent=recent.messages, recent_arrived=recent.arrived)
+        if known is not None:
+            answer.state, answer.channel = _STATES[known.state], CHANNELS[known.channel]
+        return answer
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         view = await self._views.one(_uuid("notification_id", request.notification_id))

@@ -24,6 +24,21 @@ _VIEW = (
     " m.deadline, (SELECT occurred_at FROM event e WHERE e.stream_id = m.notification_id ORDER BY version DESC LIMIT 1)"
     " AS changed_at FROM message m"
 )
+_ARRIVED_BY = {ChannelId.SMS: MessageDelivered.DESCRIPTOR.name, ChannelId.EMAIL: MessageSubmitted.DESCRIPTOR.name}
+# Ids grow with time (UUIDv7): a range of times is a range of the primary key.
+_RECENT = """
+    WITH asked AS MATERIALIZED (SELECT clock_timestamp() - $1::interval - $2::interval AS until),
+    newest AS (
+        SELECT m.notification_id, m.kind, m.channel, m.created_at FROM message m, asked
+        WHERE m.notification_id < id_at(until) AND m.notification_id > id_at(until - interval '10 minutes')
+        ORDER BY m.notification_id DESC LIMIT 100
+    )
+    SELECT count(*) AS messages, count(*) FILTER (WHERE EXISTS (
+        SELECT FROM event e
+        WHERE e.stream_id = n.notification_id AND e.type = $4 AND e.occurred_at <= n.created_at + $2::interval
+    )) AS arrived
+    FROM newest n WHERE n.kind = 'code' AND n.channel = $3
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,14 @@ class Known:
 
     state: State
     channel: ChannelId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """How messages with codes fared about some time: how many there were, and how many of them arrived."""
+
+    messages: int
+    arrived: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,15 @@ class Views:
             ago,
         )
         return None if data is None else known_by(payload_of(NotifierEvent.FromString(data)))
+
+    async def recent(self, ago: timedelta, within: timedelta, channel: ChannelId) -> Recent:
+        """Of messages that were asked for in the ten minutes before `within` before so long ago: each had as long to arrive.
+
+        At most a hundred rows are looked at, whatever the traffic.
+        """
+        row = await self._database.fetch_row(_RECENT, ago, within, channel, _ARRIVED_BY[channel])
+        assert row is not None
+        return Recent(row["messages"], row["arrived"])
 
     async def one(self, notification_id: UUID) -> View | None:
         row = await self._database.fetch_row(f"{_VIEW} WHERE m.notification_id = $1", notification_id)

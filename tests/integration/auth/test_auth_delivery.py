@@ -1,5 +1,6 @@
 """Where the message is (M11): what the notifier knows of it, told so that nobody learns who exists."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -177,6 +178,43 @@ async def test_for_what_was_never_sent_an_answer_is_made_up(telling: StartTellin
     other = DELIVERY_STATE_UNDERWAY if made_up == DELIVERY_STATE_DELIVERED else DELIVERY_STATE_DELIVERED
     assert [await state(suite, sent.grant) for sent in nobody] == [made_up, other]
     assert await state(suite, not_on_file.grant) == other
+
+
+@pytest.mark.row("M11")
+async def test_with_the_smsc_away_none_arrives_that_is_made_up_either(telling: StartTelling, notifier: Notifier) -> None:
+    """Else in each outage one answer tells who exists."""
+    suite = await telling(decoys_delivered_sms=1.0)
+    await suite.register()
+    for _ in range(10):
+        await notifier.submit(suite, (await suite.auth.flow("Recovery").start()).grant)
+    unknown = await suite.auth.flow("Recovery").start(UNKNOWN_PHONE)
+    await after_the_quiet(suite)
+    assert await state(suite, unknown.grant) == DELIVERY_STATE_UNDERWAY
+
+
+@pytest.mark.row("M11")
+async def test_what_was_told_once_is_told_again_whatever_has_become_of_others_since(
+    telling: StartTelling, notifier: Notifier
+) -> None:
+    suite = await telling(decoys_delivered_sms=1.0)
+    await suite.register()
+    unknown = await suite.auth.flow("Recovery").start(UNKNOWN_PHONE)
+    await after_the_quiet(suite)
+    assert await state(suite, unknown.grant) == DELIVERY_STATE_DELIVERED
+    other = await suite.start_auth(notifier_address=f"127.0.0.1:{free_port()}", decoys_delivered_sms=0.0)
+    request = recovery_service_pb2.RecoveryServiceGetDeliveryRequest(grant=unknown.grant, client=client())
+    assert (await other.recovery.GetDelivery(request, timeout=10)).delivery.state == DELIVERY_STATE_DELIVERED
+
+
+@pytest.mark.row("M11")
+async def test_of_several_who_ask_at_once_all_are_told_the_same(telling: StartTelling, notifier: Notifier) -> None:
+    suite = await telling()
+    await suite.register()
+    sent = await suite.auth.flow("Recovery").start()
+    await notifier.deliver(suite, sent.grant)
+    await after_the_quiet(suite)
+    answers = await asyncio.gather(*(state(suite, sent.grant) for _ in range(10)))
+    assert set(answers) == {DELIVERY_STATE_DELIVERED}
 
 
 @pytest.mark.row("M10")

@@ -15,10 +15,10 @@ from devstack.handsets import Handsets
 from devstack.waiting import free_port
 from services.chassis.errors import ServiceError, from_rpc_error
 from services.chassis.postgres import Database
-from services.notifier.domain import State
+from services.notifier.domain import ChannelId, State
 from services.notifier.settings import NotifierSettings
-from services.notifier.views import Views
-from tests.integration.notifier.conftest import PHONE, Notifier, Start, comes_to, otp_issued, password_changed
+from services.notifier.views import Recent, Views
+from tests.integration.notifier.conftest import PHONE, Notifier, Start, comes_to, otp_issued, password_changed, until
 from tests.integration.notifier.test_worker_role import running
 
 pytestmark = pytest.mark.row("M11")
@@ -72,6 +72,30 @@ async def test_what_was_known_some_time_ago_is_told_as_it_was_then(notifier: Not
     assert accepted >= delivered
 
 
+async def test_of_recent_codes_it_is_told_how_many_had_arrived_in_time(
+    notifier: Notifier, handsets: Handsets, database: Database, stub: Any
+) -> None:
+    views, within = Views(database), timedelta(seconds=1.5)
+    for state in ("delivered", "submitted"):
+        await handsets.switch(PHONE, on=state == "delivered")
+        events = [otp_issued(), otp_issued(), password_changed()]
+        for event in events:
+            await notifier.meet(event)
+            await comes_to(database, event, state)
+    await until(lambda: database.fetch_value("SELECT max(created_at) < clock_timestamp() - $1::interval FROM message", within))
+    hour = timedelta(hours=1)
+    assert await views.recent(timedelta(0), within, ChannelId.SMS) == Recent(4, 2)
+    assert await views.recent(timedelta(0), within, ChannelId.EMAIL) == Recent(0, 0)
+    assert await views.recent(hour, within, ChannelId.SMS) == Recent(0, 0), "not yet asked for"
+    # What comes later than that is late.
+    await handsets.switch(PHONE, on=True)
+    await until(lambda: database.fetch_value("SELECT count(*) = 6 FROM message WHERE state = 'delivered'"))
+    assert await views.recent(timedelta(0), within, ChannelId.SMS) == Recent(4, 2)
+    request = pb.GetDeliveryRequest(cause_stream_id=str(uuid4()), within_ms=1500)
+    answer = await stub.GetDelivery(request, timeout=5)
+    assert (answer.state, answer.recent, answer.recent_arrived) == (pb.MESSAGE_STATE_UNSPECIFIED, 4, 2)
+
+
 async def test_of_several_messages_of_a_stream_the_newest_is_told(notifier: Notifier, database: Database) -> None:
     account = uuid4()
     first, second = password_changed(account, version=7), password_changed(account, version=8)
@@ -123,6 +147,8 @@ async def test_what_is_not_in_order_is_refused(stub: Any) -> None:
         (stub.GetDelivery, pb.GetDeliveryRequest(cause_stream_id="x"), "cause_stream_id"),
         (stub.GetDelivery, pb.GetDeliveryRequest(cause_stream_id=str(uuid4()), ago_ms=-1), "ago_ms"),
         (stub.GetDelivery, pb.GetDeliveryRequest(cause_stream_id=str(uuid4()), ago_ms=86_400_001), "ago_ms"),
+        (stub.GetDelivery, pb.GetDeliveryRequest(cause_stream_id=str(uuid4()), within_ms=600_001), "within_ms"),
+        (stub.GetDelivery, pb.GetDeliveryRequest(cause_stream_id=str(uuid4()), recent_channel=9), "recent_channel"),  # type: ignore[arg-type]
         (stub.GetMessage, pb.GetMessageRequest(), "notification_id"),
         (stub.ListMessages, pb.ListMessagesRequest(limit=501), "limit"),
         (stub.ListMessages, pb.ListMessagesRequest(before_notification_id="x"), "before_notification_id"),

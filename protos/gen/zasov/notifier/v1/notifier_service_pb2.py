@@ -26,29 +26,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import notifier_event_pb2 as zasov_dot_events_dot_v1_dot_notifier__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(zasov/notifier/v1/notifier_service.proto\x12\x11zasov.notifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$zasov/events/v1/notifier_event.proto\"=\n\x12GetDeliveryRequest\x12\x17\n\x0f\x63\x61use_stream_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61go_ms\x18\x02 \x01(\x03\"p\n\x13GetDeliveryResponse\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.zasov.notifier.v1.MessageState\x12)\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x18.zasov.events.v1.Channel\"\xe0\x02\n\x0bMessageView\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61use_event_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x61use_stream_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12)\n\x07\x63hannel\x18\x05 \x01(\x0e\x32\x18.zasov.events.v1.Channel\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x1f.zasov.notifier.v1.MessageState\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\x11GetMessageRequest\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\"E\n\x12GetMessageResponse\x12/\n\x07message\x18\x01 \x01(\x0b\x32\x1e.zasov.notifier.v1.MessageView\"]\n\x13ListMessagesRequest\x12\x17\n\x0f\x63\x61use_stream_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x1e\n\x16\x62\x65\x66ore_notification_id\x18\x03 \x01(\t\"H\n\x14ListMessagesResponse\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.zasov.notifier.v1.MessageView*\xd1\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATE_PENDING\x10\x01\x12\x1b\n\x17MESSAGE_STATE_SUBMITTED\x10\x02\x12\x1b\n\x17MESSAGE_STATE_DELIVERED\x10\x03\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x04\x12\x1b\n\x17MESSAGE_STATE_AMBIGUOUS\x10\x05\x12\x16\n\x12MESSAGE_STATE_VOID\x10\x06\x32\xab\x02\n\x0fNotifierService\x12\\\n\x0bGetDelivery\x12%.zasov.notifier.v1.GetDeliveryRequest\x1a&.zasov.notifier.v1.GetDeliveryResponse\x12Y\n\nGetMessage\x12$.zasov.notifier.v1.GetMessageRequest\x1a%.zasov.notifier.v1.GetMessageResponse\x12_\n\x0cListMessages\x12&.zasov.notifier.v1.ListMessagesRequest\x1a\'.zasov.notifier.v1.ListMessagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(zasov/notifier/v1/notifier_service.proto\x12\x11zasov.notifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$zasov/events/v1/notifier_event.proto\"\x82\x01\n\x12GetDeliveryRequest\x12\x17\n\x0f\x63\x61use_stream_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61go_ms\x18\x02 \x01(\x03\x12\x11\n\twithin_ms\x18\x03 \x01(\x03\x12\x30\n\x0erecent_channel\x18\x04 \x01(\x0e\x32\x18.zasov.events.v1.Channel\"\x98\x01\n\x13GetDeliveryResponse\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.zasov.notifier.v1.MessageState\x12)\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x18.zasov.events.v1.Channel\x12\x0e\n\x06recent\x18\x03 \x01(\x05\x12\x16\n\x0erecent_arrived\x18\x04 \x01(\x05\"\xe0\x02\n\x0bMessageView\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63\x61use_event_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x61use_stream_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12)\n\x07\x63hannel\x18\x05 \x01(\x0e\x32\x18.zasov.events.v1.Channel\x12.\n\x05state\x18\x06 \x01(\x0e\x32\x1f.zasov.notifier.v1.MessageState\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\x11GetMessageRequest\x12\x17\n\x0fnotification_id\x18\x01 \x01(\t\"E\n\x12GetMessageResponse\x12/\n\x07message\x18\x01 \x01(\x0b\x32\x1e.zasov.notifier.v1.MessageView\"]\n\x13ListMessagesRequest\x12\x17\n\x0f\x63\x61use_stream_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x1e\n\x16\x62\x65\x66ore_notification_id\x18\x03 \x01(\t\"H\n\x14ListMessagesResponse\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.zasov.notifier.v1.MessageView*\xd1\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATE_PENDING\x10\x01\x12\x1b\n\x17MESSAGE_STATE_SUBMITTED\x10\x02\x12\x1b\n\x17MESSAGE_STATE_DELIVERED\x10\x03\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x04\x12\x1b\n\x17MESSAGE_STATE_AMBIGUOUS\x10\x05\x12\x16\n\x12MESSAGE_STATE_VOID\x10\x06\x32\xab\x02\n\x0fNotifierService\x12\\\n\x0bGetDelivery\x12%.zasov.notifier.v1.GetDeliveryRequest\x1a&.zasov.notifier.v1.GetDeliveryResponse\x12Y\n\nGetMessage\x12$.zasov.notifier.v1.GetMessageRequest\x1a%.zasov.notifier.v1.GetMessageResponse\x12_\n\x0cListMessages\x12&.zasov.notifier.v1.ListMessagesRequest\x1a\'.zasov.notifier.v1.ListMessagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.notifier.v1.notifier_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MESSAGESTATE']._serialized_start=953
-  _globals['_MESSAGESTATE']._serialized_end=1162
-  _globals['_GETDELIVERYREQUEST']._serialized_start=134
-  _globals['_GETDELIVERYREQUEST']._serialized_end=195
-  _globals['_GETDELIVERYRESPONSE']._serialized_start=197
-  _globals['_GETDELIVERYRESPONSE']._serialized_end=309
-  _globals['_MESSAGEVIEW']._serialized_start=312
-  _globals['_MESSAGEVIEW']._serialized_end=664
-  _globals['_GETMESSAGEREQUEST']._serialized_start=666
-  _globals['_GETMESSAGEREQUEST']._serialized_end=710
-  _globals['_GETMESSAGERESPONSE']._serialized_start=712
-  _globals['_GETMESSAGERESPONSE']._serialized_end=781
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=783
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=876
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=878
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=950
-  _globals['_NOTIFIERSERVICE']._serialized_start=1165
-  _globals['_NOTIFIERSERVICE']._serialized_end=1464
+  _globals['_MESSAGESTATE']._serialized_start=1064
+  _globals['_MESSAGESTATE']._serialized_end=1273
+  _globals['_GETDELIVERYREQUEST']._serialized_start=135
+  _globals['_GETDELIVERYREQUEST']._serialized_end=265
+  _globals['_GETDELIVERYRESPONSE']._serialized_start=268
+  _globals['_GETDELIVERYRESPONSE']._serialized_end=420
+  _globals['_MESSAGEVIEW']._serialized_start=423
+  _globals['_MESSAGEVIEW']._serialized_end=775
+  _globals['_GETMESSAGEREQUEST']._serialized_start=777
+  _globals['_GETMESSAGEREQUEST']._serialized_end=821
+  _globals['_GETMESSAGERESPONSE']._serialized_start=823
+  _globals['_GETMESSAGERESPONSE']._serialized_end=892
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=894
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=987
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=989
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1061
+  _globals['_NOTIFIERSERVICE']._serialized_start=1276
+  _globals['_NOTIFIERSERVICE']._serialized_end=1575
 # @@protoc_insertion_point(module_scope)

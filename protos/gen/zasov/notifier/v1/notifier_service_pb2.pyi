@@ -69,19 +69,27 @@ class GetDeliveryRequest(_message.Message):
 
     CAUSE_STREAM_ID_FIELD_NUMBER: _builtins.int
     AGO_MS_FIELD_NUMBER: _builtins.int
+    WITHIN_MS_FIELD_NUMBER: _builtins.int
+    RECENT_CHANNEL_FIELD_NUMBER: _builtins.int
     cause_stream_id: _builtins.str
     """UUID: the stream of the event that asked for the message, a challenge for one."""
     ago_ms: _builtins.int
     """How long ago, milliseconds: 0 for now, up to a day."""
+    within_ms: _builtins.int
+    """Counts those of the recent messages with codes that had arrived within so long of being asked for, milliseconds, up to ten minutes."""
+    recent_channel: _notifier_event_pb2.Channel.ValueType
+    """By which channel those go; UNSPECIFIED: by SMS."""
     def __init__(
         self,
         *,
         cause_stream_id: _builtins.str = ...,
         ago_ms: _builtins.int = ...,
+        within_ms: _builtins.int = ...,
+        recent_channel: _notifier_event_pb2.Channel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ago_ms", b"ago_ms", "cause_stream_id", b"cause_stream_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ago_ms", b"ago_ms", "cause_stream_id", b"cause_stream_id", "recent_channel", b"recent_channel", "within_ms", b"within_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,19 +103,27 @@ class GetDeliveryResponse(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
+    RECENT_ARRIVED_FIELD_NUMBER: _builtins.int
     state: Global___MessageState.ValueType
     """Of the newest message of that stream; UNSPECIFIED if there was none yet."""
     channel: _notifier_event_pb2.Channel.ValueType
     """How it travelled; UNSPECIFIED if that was not known yet."""
+    recent: _builtins.int
+    """How many messages with codes there were in the ten minutes before `within_ms` before then, of the newest hundred messages."""
+    recent_arrived: _builtins.int
+    """Of these, how many arrived in time: the handset had it, or the mail server."""
     def __init__(
         self,
         *,
         state: Global___MessageState.ValueType = ...,
         channel: _notifier_event_pb2.Channel.ValueType = ...,
+        recent: _builtins.int = ...,
+        recent_arrived: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "recent", b"recent", "recent_arrived", b"recent_arrived", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
