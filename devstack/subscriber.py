@@ -20,7 +20,7 @@ from zasov.auth.v1 import (
     token_service_pb2,
     token_service_pb2_grpc,
 )
-from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_UNSPECIFIED, ClientContext, CodeSent, ContactChannel, Delivery, Session
 
 from devstack.handsets import HandsetMessage, Handsets
 from devstack.wiring import CAPTCHA_TEXT
@@ -78,13 +78,34 @@ class BackEnd:
         request = registration_service_pb2.ChooseRegistrationPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.registration.ChooseRegistrationPassword, request)).session  # type: ignore[attr-defined]
 
-    async def start_recovery(self, phone: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=await self.solved(client))
+    async def start_recovery(
+        self, phone: str, client: ClientContext, channel: ContactChannel.ValueType = CONTACT_CHANNEL_UNSPECIFIED
+    ) -> CodeSent:
+        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=await self.solved(client), channel=channel)
         return (await self.call(self.recovery.StartRecovery, request)).code  # type: ignore[attr-defined]
 
-    async def send_recovery_code_again(self, grant: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, client=await self.solved(client))
+    async def send_recovery_code_again(
+        self, grant: str, client: ClientContext, channel: ContactChannel.ValueType = CONTACT_CHANNEL_UNSPECIFIED
+    ) -> CodeSent:
+        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(
+            grant=grant, client=await self.solved(client), channel=channel
+        )
         return (await self.call(self.recovery.SendRecoveryCodeAgain, request)).code  # type: ignore[attr-defined]
+
+    async def get_delivery(self, grant: str, client: ClientContext) -> Delivery:
+        """Where the recovery's newest code is."""
+        request = recovery_service_pb2.RecoveryServiceGetDeliveryRequest(grant=grant, client=client)
+        return (await self.call(self.recovery.GetDelivery, request)).delivery  # type: ignore[attr-defined]
+
+    async def start_email_change(self, token: str, password: str, email: str, client: ClientContext) -> CodeSent:
+        request = account_service_pb2.StartEmailChangeRequest(
+            session_token=token, password=password, email=email, client=client
+        )
+        return (await self.call(self.account.StartEmailChange, request)).code  # type: ignore[attr-defined]
+
+    async def confirm_email_change(self, token: str, grant: str, code: str, client: ClientContext) -> None:
+        request = account_service_pb2.ConfirmEmailChangeRequest(session_token=token, grant=grant, code=code, client=client)
+        await self.call(self.account.ConfirmEmailChange, request)
 
     async def confirm_recovery(self, grant: str, code: str, client: ClientContext) -> str:
         request = recovery_service_pb2.ConfirmRecoveryRequest(grant=grant, code=code, client=client)

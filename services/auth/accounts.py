@@ -9,6 +9,7 @@ import asyncpg
 from zasov.events.v1.auth_event_pb2 import AuthEvent, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
+from services.auth.contact_changes import replaced_in
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.telling import Pace, notices_of
@@ -24,7 +25,8 @@ _NOBODY = UUID(int=0)
 _APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 # One statement, and so one round trip: false as soon as one of them is, and the rest is not done.
 _APPEND_AND_NOTE = (
-    f"SELECT CASE WHEN NOT {_APPEND} THEN false ELSE keep_devices($12, $21) AND open_notices($12, $22, $23, $24, $11) END"
+    f"SELECT CASE WHEN NOT {_APPEND} THEN false WHEN NOT keep_devices($12, $21) THEN false"
+    " WHEN NOT open_notices($12, $22, $23, $24, $11) THEN false ELSE tell_replaced($12, $25, $26) END"
 )
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
@@ -119,7 +121,10 @@ class Accounts:
         after = fold(account, facts)
         keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
         notices = notices_of(facts, events, self._pace)
-        noted = (after.devices, [n.event_id for n in notices], [n.kind for n in notices], [n.quiet for n in notices])
+        noted = (
+            after.devices, [n.event_id for n in notices], [n.kind for n in notices], [n.quiet for n in notices],
+            *replaced_in(facts, events),
+        )  # fmt: skip
         # Most appends have nothing to note.
         notes = after.devices != account.devices or bool(notices)
         await self._append(

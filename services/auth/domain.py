@@ -9,12 +9,14 @@ from google.protobuf.message import Message
 from zasov.events.v1.auth_event_pb2 import (
     AccountRegistered,
     ContactChanged,
+    ContactReplaced,
     LoginFailed,
     LoginRefused,
     LoginSucceeded,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordProposed,
+    PasswordProven,
     PasswordRehashed,
     PasswordReset,
     SessionEnded,
@@ -165,6 +167,21 @@ def decide_change(
     return [Fact(changed, secret=sealed_password), _others_ended(session_id)]
 
 
+def decide_proof(
+    account: Account, verified_version: int, attempt_id: UUID, forgiven: Sequence[UUID], session_id: UUID
+) -> list[Fact]:
+    """A settled right guess in a session, as a proof for something else (M22). Raises PasswordMoved."""
+    if account.credential_version != verified_version:
+        raise PasswordMoved
+    proven = PasswordProven(
+        attempt_id=str(attempt_id),
+        credential_version=verified_version,
+        forgiven_attempt_ids=[str(one) for one in forgiven],
+        session_id=str(session_id),
+    )
+    return [Fact(proven)]
+
+
 def decide_reset(
     account: Account, via: "PasswordReset.Via.ValueType", sealed_password: bytes, session: NewSession
 ) -> list[Fact]:
@@ -207,13 +224,13 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
             return replace(account, contact=secret or b"")
         case LoginFailed():
             return replace(account, open_failures=(*account.open_failures, UUID(event.attempt_id)))
-        case LoginSucceeded():
+        case LoginSucceeded() | PasswordProven():
             # One that was stored after the settling is still open there: the next success names it.
             forgiven = {UUID(one) for one in event.forgiven_attempt_ids}
             return replace(account, open_failures=tuple(one for one in account.open_failures if one not in forgiven))
         case SessionStarted():
             return _seen_on(account, (secret or b"")[_TOKEN_HASH_BYTES:])
-        case LoginRefused() | SessionEnded() | SignedInFromNewDevice():
+        case LoginRefused() | SessionEnded() | SignedInFromNewDevice() | ContactReplaced():
             return account
         case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return account

@@ -1,7 +1,7 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -24,7 +24,7 @@ from services.auth.clients import Client
 from services.auth.codes import Codes
 from services.auth.destinations import Channel, Destination, chosen
 from services.auth.domain import Account, NewSession, decide_registration, decide_reset
-from services.auth.flows import Flow, Flows, Step, mark_of
+from services.auth.flows import Flow, Flows, Sent, Step, mark_of
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.passwords import failed_rules
@@ -91,7 +91,7 @@ class Recovery:
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
         flow, issued = await self.issue(asked)
         grant, _ = await self.flows.open(flow)
-        return _code_sent(grant, issued)
+        return code_sent(grant, issued)
 
     async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
         """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
@@ -120,20 +120,31 @@ class Recovery:
             credential_version=loaded.account.credential_version if loaded else 0,
             expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
             destination=send_to,
-            contact_mark=mark_of(loaded.account.contact) if loaded and known else "",
+            contact_mark=mark_of(contact) if contact else "",
+            sent=_sent(issued, asked.channel, loaded.time.now()) if loaded else None,
         )
         return flow, issued
 
-    async def send_again(self, grant: str, client: Client) -> CodeSent:
-        """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
+    async def send_again(self, grant: str, client: Client, channel: Channel | None = None) -> CodeSent:
+        """Another code of the same flow; the older one stops working (M10). channel: None for that of the code before (M11).
+        Raises as `start`, and GRANT_INVALID.
+        """
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         await self.require_captcha(client)
         _, time = await self.accounts.resolve(flow.identifier)
         origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
         least_digits = await self.check_origin(origin)
-        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, flow.destination, origin, least_digits)
-        next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
-        return _code_sent(next_grant, issued)
+        channel = channel or (flow.sent.channel if flow.sent else None)
+        newest, issued = await self.issue(
+            Asked(
+                flow.flow_id, self.purpose, flow.subject_id, flow.account_id, flow.identifier, flow.language, origin,
+                least_digits, channel,
+            )
+        )  # fmt: skip
+        # What the flow must hold against at its end is what was so at its beginning.
+        changed = replace(flow, challenge_id=newest.challenge_id, destination=newest.destination, sent=newest.sent)
+        next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, changed)
+        return code_sent(next_grant, issued)
 
     async def confirm(self, grant: str, code: str, client: Client) -> tuple[str, datetime]:
         """The grant for the password, and its expiry. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD."""
@@ -209,7 +220,7 @@ class Recovery:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
-            if not still_holds(flow, account):
+            if not still_holds(flow, loaded):
                 raise errors.grant_invalid()
             device = loaded.vault.mark_of_device(device_id)
             session, token = new_session(account_id, now, self.session_lifetime, device)
@@ -247,15 +258,22 @@ class Recovery:
         return loaded
 
 
-def still_holds(flow: Flow, account: Account) -> bool:
+def still_holds(flow: Flow, loaded: Loaded) -> bool:
     """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
     messages of a contact that is not on file any more must not finish what was begun with it.
     """
     first = not flow.contact_mark  # a registration's, begun while nobody had the number
-    return account.credential_version == flow.credential_version and (first or mark_of(account.contact) == flow.contact_mark)
+    contact = loaded.vault.open_contact(loaded.account.contact)
+    return loaded.account.credential_version == flow.credential_version and (first or mark_of(contact) == flow.contact_mark)
 
 
-def _code_sent(grant: str, issued: IssueResponse) -> CodeSent:
+def _sent(issued: IssueResponse, channel: Channel | None, now: datetime) -> Sent:
+    ends, again = issued.expires_at.ToDatetime(tzinfo=UTC), issued.ask_again_at.ToDatetime(tzinfo=UTC)
+    return Sent(now, ends, again, channel)
+
+
+def code_sent(grant: str, issued: IssueResponse) -> CodeSent:
+    """What the subscriber is told of it."""
     return CodeSent(
         grant=grant, expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, digits=issued.digits, tag=issued.tag
     )

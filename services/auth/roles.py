@@ -22,11 +22,13 @@ from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.events.v1.notifier_event_pb2 import NotifierEvent
 from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_EMAIL,
     OTP_PURPOSE_RECOVERY,
     OTP_PURPOSE_REGISTRATION,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
 )
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
+from zasov.notifier.v1.notifier_service_pb2_grpc import NotifierServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
@@ -36,6 +38,9 @@ from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha_tokens import TokenCaptcha, read_public_key
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
+from services.auth.delivery import Deliveries, Messages
+from services.auth.destinations import Channel
+from services.auth.email_change import EmailChange
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
@@ -86,6 +91,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         lookup, pseudonyms = _lookup(settings), Pseudonyms(settings.keys_dir / "pseudonyms")
         lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
+        notifier_channel = await stack.enter_async_context(open_channel(settings.notifier_address))
         lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, trace)
         line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
@@ -102,14 +108,21 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         recovery = _recovery(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
+        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, shielded)
+        messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
+        deliveries = Deliveries(
+            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _usual_deliveries(settings)
+        )
         notices = _notices(settings, database, accounts)
 
         def add(grpc_server: grpc.aio.Server) -> None:
             add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
-            add_AccountServiceServicer_to_server(AccountServicer(sign_in), grpc_server)
+            add_AccountServiceServicer_to_server(AccountServicer(sign_in, email_change), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
-            add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
-            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
+            registering = RegistrationServicer(registration, deliveries, settings.region)
+            add_RegistrationServiceServicer_to_server(registering, grpc_server)
+            recovering = RecoveryServicer(recovery, temporary, deliveries, settings.region)
+            add_RecoveryServiceServicer_to_server(recovering, grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
 
@@ -208,6 +221,11 @@ def _recovery(
         shielded=shielded,
         captcha=captcha,
     )
+
+
+def _usual_deliveries(settings: AuthSettings) -> dict[Channel | None, float]:
+    sms, email = settings.decoys_delivered_sms, settings.decoys_delivered_email
+    return {None: sms, Channel.PHONE: sms, Channel.EMAIL: email}
 
 
 def _lookup(settings: AuthSettings) -> LookupKey:

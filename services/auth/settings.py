@@ -17,7 +17,9 @@ class AuthSettings(ChassisSettings):
     model_config = SettingsConfigDict(env_prefix="ZASOV_AUTH_")
 
     lockout_address: str = Field(default="127.0.0.1:0", description="gRPC address of lockout.")
-    notifier_address: str = Field(default="127.0.0.1:0", description="gRPC address of the notifier: texts are claimed there.")
+    notifier_address: str = Field(
+        default="127.0.0.1:0", description="gRPC address of the notifier: texts are claimed there, messages asked about."
+    )
     otp_address: str = Field(default="127.0.0.1:0", description="gRPC address of otp.")
     region: str = Field(default="RU", description="Country of phone numbers written without a country code (ISO 3166).")
     default_language: str = Field(default="ru", pattern="^(ru|en)$", description="Language of whoever named none.")
@@ -51,7 +53,14 @@ class AuthSettings(ChassisSettings):
     captcha_fixed_text: str = Field(
         default="", description="Local stacks only (needs `reflection`): what every picture shows. Empty: chance."
     )
-    call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout or otp.")
+    delivery_quiet_s: float = Field(
+        default=15.0, ge=0, le=300, description="So long after a code was issued its message is said to be underway (M11)."
+    )
+    decoys_delivered_sms: float = Field(
+        default=0.95, ge=0, le=1, description="Share of codes by SMS that arrive by then, for want of recent ones."
+    )
+    decoys_delivered_email: float = Field(default=0.99, ge=0, le=1, description="The same of emails.")
+    call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout, otp or the notifier.")
     protocol_trace: str = Field(
         default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
     )

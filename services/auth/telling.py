@@ -18,6 +18,7 @@ from zasov.events.v1.auth_event_pb2 import (
     TemporaryPasswordUsed,
 )
 
+from services.auth.contact_changes import is_told_of
 from services.chassis.eventstore import Fact, StoredEvents, type_of
 
 _ALWAYS = timedelta(0)
@@ -58,7 +59,7 @@ def _is_told(event: Message) -> bool:
         case TemporaryPasswordUsed():
             # Else the choice of a permanent password tells of it, a minute later.
             return event.lifted_block
-    return isinstance(event, SignedInFromNewDevice)
+    return isinstance(event, SignedInFromNewDevice) or is_told_of(event)
 
 
 def _quiet(event: Message, pace: Pace) -> timedelta | None:

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     # The sign-in with a one-time password that lifted a block; the choice of a permanent one is told of by itself.
     TEMPORARY_PASSWORD_USED = "temporary_password_used"  # noqa: S105  # a name
     NEW_DEVICE = "new_device"
+    CONTACT_CHANGED = "contact_changed"
 
 
 # Secrets that otp issues; whom to send them to, and until when, is claimed there.
@@ -92,6 +93,11 @@ CHANNELS: "dict[ChannelId | None, Channel.ValueType]" = {
     ChannelId.EMAIL: CHANNEL_EMAIL,
 }
 _CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
+
+
+def channel_of(number: "Channel.ValueType") -> ChannelId | None:
+    """As an event or a call says it. Raises KeyError for one that is not known."""
+    return _CHANNEL_IDS[number]
 
 
 @dataclass(frozen=True, slots=True)

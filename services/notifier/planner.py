@@ -9,6 +9,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    ContactChanged,
+    ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -37,6 +39,8 @@ _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_PROPOSED_PASSWORD: Kind.PROPOSED_PASSWORD,
 }
 
+_TOLD_OF = frozenset({ContactChanged.PART_PHONE, ContactChanged.PART_EMAIL})
+
 Planned = Callable[[EventMeta, Message], Wanted | None]
 
 
@@ -62,6 +66,14 @@ def _temporary_password_used(meta: EventMeta, used: Message) -> Wanted | None:
     return _wanted(meta, Kind.TEMPORARY_PASSWORD_USED, _uuid(meta.stream_id)) if used.lifted_block else None
 
 
+def _contact_changed(meta: EventMeta, changed: Message) -> Wanted | None:
+    """The language and the numbers in the operator's books are told of to nobody: auth has opened no notice for them."""
+    assert isinstance(changed, ContactChanged)
+    if _TOLD_OF.isdisjoint(changed.changed):
+        return None
+    return _wanted(meta, Kind.CONTACT_CHANGED, _uuid(meta.stream_id))
+
+
 def _notice(kind: Kind) -> Planned:
     """Of an event of auth: its stream is the account that is told."""
     return lambda meta, _: _wanted(meta, kind, _uuid(meta.stream_id))
@@ -78,6 +90,8 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
         PasswordReset.DESCRIPTOR.name: _password_reset,
         TemporaryPasswordUsed.DESCRIPTOR.name: _temporary_password_used,
         SignedInFromNewDevice.DESCRIPTOR.name: _notice(Kind.NEW_DEVICE),
+        ContactChanged.DESCRIPTOR.name: _contact_changed,
+        ContactReplaced.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGED),
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
     },

@@ -29,6 +29,7 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SIGN_IN_REOPENED: frozenset(),
     Kind.TEMPORARY_PASSWORD_USED: frozenset(),
     Kind.NEW_DEVICE: frozenset({"when"}),
+    Kind.CONTACT_CHANGED: frozenset(),
 }
 
 # Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
@@ -56,6 +57,8 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.TEMPORARY_PASSWORD_USED, "en"): 2,
     (Kind.NEW_DEVICE, "ru"): 3,
     (Kind.NEW_DEVICE, "en"): 2,
+    (Kind.CONTACT_CHANGED, "ru"): 3,
+    (Kind.CONTACT_CHANGED, "en"): 2,
 }
 
 _FOLDER = Path(__file__).parent / "templates"

@@ -28,12 +28,15 @@ class StartRecoveryRequest(_message.Message):
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
     CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
     account_number: _builtins.str
     """A number of the customer in the operator's books (M12): 6 to 20 digits."""
     contract_number: _builtins.str
     """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: the phone, or the email of who has no phone."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -45,10 +48,11 @@ class StartRecoveryRequest(_message.Message):
         account_number: _builtins.str = ...,
         contract_number: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
@@ -88,8 +92,11 @@ class SendRecoveryCodeAgainRequest(_message.Message):
 
     GRANT_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     grant: _builtins.str
     """From CodeSent; it is exchanged for the answer's."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: as the code before."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -99,10 +106,11 @@ class SendRecoveryCodeAgainRequest(_message.Message):
         *,
         grant: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "client", b"client", "grant", b"grant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,6 +139,58 @@ class SendRecoveryCodeAgainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendRecoveryCodeAgainResponse: _TypeAlias = SendRecoveryCodeAgainResponse  # noqa: Y015
+
+@_typing.final
+class RecoveryServiceGetDeliveryRequest(_message.Message):
+    """Asks where the message is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From CodeSent; it stays good."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryServiceGetDeliveryRequest: _TypeAlias = RecoveryServiceGetDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class RecoveryServiceGetDeliveryResponse(_message.Message):
+    """As far as is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _common_pb2.Delivery:
+        """Where it is."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _common_pb2.Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryServiceGetDeliveryResponse: _TypeAlias = RecoveryServiceGetDeliveryResponse  # noqa: Y015
 
 @_typing.final
 class ConfirmRecoveryRequest(_message.Message):
@@ -254,12 +314,15 @@ class RequestTemporaryPasswordRequest(_message.Message):
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
     CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
     account_number: _builtins.str
     """A number of the customer in the operator's books (M12): 6 to 20 digits."""
     contract_number: _builtins.str
     """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: the phone, or the email of who has no phone."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -271,10 +334,11 @@ class RequestTemporaryPasswordRequest(_message.Message):
         account_number: _builtins.str = ...,
         contract_number: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015

@@ -34,17 +34,22 @@ class RecoveryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     StartRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]
-    """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+    """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+    then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
-    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
     """
+    GetDelivery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+    """
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
-    """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+    """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
     FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
@@ -53,7 +58,8 @@ class RecoveryServiceStub:
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     RequestTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]
-    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+    contact is on file: then nothing is sent. Until it is used it
     lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
     """
 
@@ -63,17 +69,22 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
-    """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+    """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+    then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
     """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
-    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
     """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]  # type: ignore[assignment]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+    """
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
-    """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+    """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
     FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
@@ -82,7 +93,8 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     RequestTemporaryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]  # type: ignore[assignment]
-    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+    contact is on file: then nothing is sent. Until it is used it
     lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
     """
 
@@ -95,7 +107,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.StartRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.StartRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.StartRecoveryResponse]]:
-        """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+        """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+        then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
         ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
         SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
         refusal for COOL_DOWN has used the captcha up, too.
@@ -107,8 +120,18 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.SendRecoveryCodeAgainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.SendRecoveryCodeAgainResponse, _abc.Awaitable[_recovery_service_pb2.SendRecoveryCodeAgainResponse]]:
-        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
         GRANT_INVALID as below, which uses no captcha up.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDelivery(
+        self,
+        request: _recovery_service_pb2.RecoveryServiceGetDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse, _abc.Awaitable[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse]]:
+        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
         """
 
     @_abc_1.abstractmethod
@@ -117,7 +140,7 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.ConfirmRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.ConfirmRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.ConfirmRecoveryResponse]]:
-        """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+        """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
         flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
         FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
@@ -138,7 +161,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.RequestTemporaryPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.RequestTemporaryPasswordResponse, _abc.Awaitable[_recovery_service_pb2.RequestTemporaryPasswordResponse]]:
-        """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+        """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+        contact is on file: then nothing is sent. Until it is used it
         lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
         """
 

@@ -44,6 +44,8 @@ class AuthEvent(_message.Message):
     PASSWORD_PROPOSAL_REFUSED_FIELD_NUMBER: _builtins.int
     SMS_COMMAND_NOT_UNDERSTOOD_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGED_FIELD_NUMBER: _builtins.int
+    CONTACT_REPLACED_FIELD_NUMBER: _builtins.int
+    PASSWORD_PROVEN_FIELD_NUMBER: _builtins.int
     SIGNED_IN_FROM_NEW_DEVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
@@ -80,6 +82,10 @@ class AuthEvent(_message.Message):
     @_builtins.property
     def contact_changed(self) -> Global___ContactChanged: ...
     @_builtins.property
+    def contact_replaced(self) -> Global___ContactReplaced: ...
+    @_builtins.property
+    def password_proven(self) -> Global___PasswordProven: ...
+    @_builtins.property
     def signed_in_from_new_device(self) -> Global___SignedInFromNewDevice: ...
     def __init__(
         self,
@@ -99,13 +105,15 @@ class AuthEvent(_message.Message):
         password_proposal_refused: Global___PasswordProposalRefused | None = ...,
         sms_command_not_understood: Global___SmsCommandNotUnderstood | None = ...,
         contact_changed: Global___ContactChanged | None = ...,
+        contact_replaced: Global___ContactReplaced | None = ...,
+        password_proven: Global___PasswordProven | None = ...,
         signed_in_from_new_device: Global___SignedInFromNewDevice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "signed_in_from_new_device"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -532,6 +540,66 @@ class ContactChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContactChanged: _TypeAlias = ContactChanged  # noqa: Y015
+
+@_typing.final
+class ContactReplaced(_message.Message):
+    """A phone or an email was on file, and is not any more. Follows its ContactChanged; whoever reads the old one is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    part: Global___ContactChanged.Part.ValueType
+    """Which part was: the phone or the email."""
+    def __init__(
+        self,
+        *,
+        part: Global___ContactChanged.Part.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactReplaced: _TypeAlias = ContactReplaced  # noqa: Y015
+
+@_typing.final
+class PasswordProven(_message.Message):
+    """In a session the permanent password was given again, and was right, as a proof for something that changes how one gets in
+    (M11, M22). It was settled as such before it was answered.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    FORGIVEN_ATTEMPT_IDS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    attempt_id: _builtins.str
+    """The admitted attempt (UUID)."""
+    credential_version: _builtins.int
+    """The version that was verified."""
+    session_id: _builtins.str
+    """The session in which it was given (UUID)."""
+    @_builtins.property
+    def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in LoginSucceeded: failed attempts (UUIDs) that came before it and are forgiven with it."""
+
+    def __init__(
+        self,
+        *,
+        attempt_id: _builtins.str = ...,
+        credential_version: _builtins.int = ...,
+        forgiven_attempt_ids: _abc.Iterable[_builtins.str] | None = ...,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential_version", b"credential_version", "forgiven_attempt_ids", b"forgiven_attempt_ids", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PasswordProven: _TypeAlias = PasswordProven  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):

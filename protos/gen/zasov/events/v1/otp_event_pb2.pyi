@@ -39,6 +39,8 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """
     OTP_PURPOSE_PROPOSED_PASSWORD: _OtpPurpose.ValueType  # 5
     """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
+    OTP_PURPOSE_EMAIL: _OtpPurpose.ValueType  # 6
+    """Proves an email address that is to be put on file (M11)."""
 
 class OtpPurpose(_OtpPurpose, metaclass=_OtpPurposeEnumTypeWrapper):
     """What a code is good for; a code of one purpose opens nothing else."""
@@ -57,6 +59,8 @@ it up.
 """
 OTP_PURPOSE_PROPOSED_PASSWORD: OtpPurpose.ValueType  # 5
 """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
+OTP_PURPOSE_EMAIL: OtpPurpose.ValueType  # 6
+"""Proves an email address that is to be put on file (M11)."""
 Global___OtpPurpose: _TypeAlias = OtpPurpose  # noqa: Y015
 
 @_typing.final
