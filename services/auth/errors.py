@@ -26,8 +26,8 @@ DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 
-# M3: nothing else lifts a block.
-WAYS_OUT = "recovery_by_code"
+# M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6).
+WAYS_OUT = "recovery_by_code,one_time_password_by_sms,sms_command"
 
 
 def credentials_rejected(attempts_left: int) -> ServiceError:
@@ -35,7 +35,7 @@ def credentials_rejected(attempts_left: int) -> ServiceError:
     return ServiceError(
         grpc.StatusCode.UNAUTHENTICATED,
         CREDENTIALS_REJECTED,
-        "The phone number or the password is wrong.",
+        "The login or the password is wrong.",
         metadata={"attempts_left": str(attempts_left)},
     )
 

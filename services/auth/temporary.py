@@ -21,6 +21,7 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.clients import Client
+from services.auth.destinations import Channel
 from services.auth.domain import decide_temporary_use
 from services.auth.flows import Flow, Step
 from services.auth.identifiers import Identifier, Phone
@@ -87,7 +88,9 @@ class TemporaryPasswords:
         proposed: str = "",
     ) -> IssueResponse:
         subject_id = self._subject_of(purpose, account_id, identifier)
-        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin)
+        # By SMS alone: it is read from a handset, and lasts longer than a code.
+        channel = Channel.PHONE
+        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin, channel=channel)
         flow, issued = await self.recovery.issue(asked)
         await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return issued
