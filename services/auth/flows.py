@@ -17,7 +17,7 @@ import asyncpg
 from zasov.events.v1.otp_event_pb2 import OtpPurpose
 
 from services.auth import errors
-from services.auth.destinations import Destination
+from services.auth.destinations import Channel, Destination
 from services.auth.identifiers import Identifier, Phone, identifier_of
 from services.auth.sessions import decode_token, encode_token, hash_of, same
 from services.chassis.postgres import Database
@@ -32,6 +32,8 @@ class Step(IntEnum):
     CODE_SENT = 1
     CODE_CONFIRMED = 2
     DONE = 3
+    # Before a code is sent, for whoever chooses where to.
+    CONTACTS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Flow:
     contact_mark: str = ""
     # The hash of a password that was proposed by SMS; empty: none.
     proposed: str = field(default="", repr=False)
+    # What the subscriber may choose from.
+    offered: tuple[Channel, ...] = ()
 
 
 class Flows:
@@ -135,6 +139,7 @@ class Flows:
             "contact": flow.contact_mark,
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "proposed": flow.proposed,
+            "offered": flow.offered,
         }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
@@ -154,6 +159,8 @@ class Flows:
             destination=_destination(details["to"]),
             contact_mark=details["contact"],
             proposed=details["proposed"],
+            # An older process left it out.
+            offered=tuple(Channel(one) for one in details.get("offered", ())),
         )
 
 

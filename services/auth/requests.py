@@ -4,6 +4,7 @@ from uuid import UUID
 
 from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2
 
+from services.auth.destinations import Channel
 from services.auth.identifiers import Identifier, parse_account_number, parse_contract_number, parse_phone
 from services.chassis.errors import invalid
 
@@ -12,7 +13,14 @@ _WithIdentifier = (
     | sign_in_service_pb2.SignInWithTemporaryPasswordRequest
     | recovery_service_pb2.StartRecoveryRequest
     | recovery_service_pb2.RequestTemporaryPasswordRequest
+    | recovery_service_pb2.ListContactsRequest
 )
+
+_CHANNELS = {
+    recovery_service_pb2.CONTACT_CHANNEL_PHONE: Channel.PHONE,
+    recovery_service_pb2.CONTACT_CHANNEL_EMAIL: Channel.EMAIL,
+}
+CHANNELS_ON_THE_WIRE = {channel: value for value, channel in _CHANNELS.items()}
 
 
 def identifier_in(request: _WithIdentifier, region: str) -> Identifier:
@@ -23,6 +31,12 @@ def identifier_in(request: _WithIdentifier, region: str) -> Identifier:
         case "contract_number":
             return parse_contract_number(request.contract_number)
     return parse_phone(request.phone, region)
+
+
+def channel_in(channel: recovery_service_pb2.ContactChannel.ValueType) -> Channel:
+    if channel not in _CHANNELS:
+        raise invalid({"channel": "required"})
+    return _CHANNELS[channel]
 
 
 def required(field: str, text: str) -> str:

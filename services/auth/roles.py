@@ -34,6 +34,7 @@ from services.auth.admission import LockoutClient
 from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha_tokens import TokenCaptcha, read_public_key
+from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
 from services.auth.flows import Flows
@@ -41,6 +42,7 @@ from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
+from services.auth.masks import Shares
 from services.auth.notices import Notices
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
@@ -102,6 +104,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         recovery = _recovery(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
+        choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
         notices = _notices(settings, database, accounts)
 
         def add(grpc_server: grpc.aio.Server) -> None:
@@ -109,7 +112,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             add_AccountServiceServicer_to_server(AccountServicer(sign_in), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
-            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
+            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, choice, settings.region), grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
 
