@@ -1,6 +1,6 @@
 """Why auth says no. The reasons are part of the API: callers switch on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import grpc
@@ -19,6 +19,8 @@ GRANT_INVALID = "GRANT_INVALID"
 CODE_REJECTED = "CODE_REJECTED"
 CODE_DEAD = "CODE_DEAD"
 CODE_VOIDED = "CODE_VOIDED"
+IDENTIFIER_TAKEN = "IDENTIFIER_TAKEN"
+CONTACT_ON_FILE = "CONTACT_ON_FILE"
 # otp's, which pass through.
 COOL_DOWN = "COOL_DOWN"
 CODE_BUDGET_SPENT = "CODE_BUDGET_SPENT"
@@ -109,4 +111,21 @@ def code_voided() -> ServiceError:
     """B4: the caller has done nothing wrong."""
     return ServiceError(
         grpc.StatusCode.FAILED_PRECONDITION, CODE_VOIDED, "Codes are longer for the time being; ask for another one."
+    )
+
+
+def identifier_taken() -> ServiceError:
+    """M12."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, IDENTIFIER_TAKEN, "These identifiers lead to more than one account."
+    )
+
+
+def contact_on_file(fields: Sequence[str]) -> ServiceError:
+    """M12. fields: which of phone and email is another one on file."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        CONTACT_ON_FILE,
+        "Another contact is on file; to change it is the subscriber's or an office's.",
+        metadata={"fields": ",".join(fields)},
     )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from zasov.auth.v1.captcha_service_pb2_grpc import add_CaptchaServiceServicer_to_server
 from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_to_server
+from zasov.auth.v1.provisioning_service_pb2_grpc import add_ProvisioningServiceServicer_to_server
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
 from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
@@ -44,6 +45,8 @@ from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
 from services.auth.masks import Shares
 from services.auth.notices import Notices
+from services.auth.provisioning import Provisioning
+from services.auth.provisioning_servicer import ProvisioningServicer
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
     AccountServicer,
@@ -73,7 +76,8 @@ from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
 
 SERVICE_NAMES = tuple(
-    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha")
+    f"zasov.auth.v1.{name}Service"
+    for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 _HOUSEKEEPING_S = 300.0
@@ -105,6 +109,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
         choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
+        provisioning = Provisioning(accounts, lockout, settings.default_language, shielded)
         notices = _notices(settings, database, accounts)
 
         def add(grpc_server: grpc.aio.Server) -> None:
@@ -115,6 +120,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, choice, settings.region), grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
+            add_ProvisioningServiceServicer_to_server(ProvisioningServicer(provisioning, settings.region), grpc_server)
 
         life.keep_running(_tidy_for_ever(flows.remove_expired, used_captchas.remove_expired), "housekeeping")
         async with serving(settings, life, [add], SERVICE_NAMES):
