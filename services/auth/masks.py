@@ -14,35 +14,19 @@ from services.auth.vault import Contact
 _WHOLE = 2**32
 # How often, roughly, addresses of people begin so. Were all equal, an x or a q would most likely be made up.
 _HOW_OFTEN = {
-    "a": 14,
-    "s": 11,
-    "m": 10,
-    "k": 8,
-    "d": 7,
-    "e": 7,
-    "n": 7,
-    "v": 6,
-    "i": 5,
-    "r": 5,
-    "t": 5,
-    "p": 5,
-    "l": 5,
-    "o": 4,
-    "b": 4,
-    "g": 4,
-    "j": 3,
-    "y": 3,
-    "z": 3,
-    "u": 2,
-    "f": 2,
-    "c": 2,
-    "h": 2,
-    "w": 1,
-    "q": 1,
-    "x": 1,
-    **dict.fromkeys("0123456789", 1),
+    14: "a",
+    11: "s",
+    10: "m",
+    8: "k",
+    7: "den",
+    6: "v",
+    5: "irtpl",
+    4: "obg",
+    3: "jyz",
+    2: "ufch",
+    1: "wqx0123456789",
 }
-_FIRST = "".join(character * times for character, times in _HOW_OFTEN.items())
+_FIRST = "".join(characters * times for times, characters in _HOW_OFTEN.items())
 # An address is ASCII; its local part may begin with another character than these, its domain can't.
 _LETTER_OR_DIGIT = re.compile("[a-z0-9]")
 

@@ -25,6 +25,7 @@ from tests.integration.auth.numbers import (
     start_by,
 )
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Suite, refusal, refusal_of
+from tests.integration.waiting import until
 
 pytestmark = pytest.mark.row("M12")
 
@@ -188,6 +189,14 @@ async def test_a_number_that_was_confirmed_first_is_found_by_the_repetition(
     assert (await suite.accounts(), await confirmed(suite)) == (1, 3)
 
 
+async def test_a_crash_of_a_repetition_takes_nothing_away_that_led_to_the_account(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(suite.auth, **ALL)
+    await break_off(suite, monkeypatch, "confirm_identifier", **ALL)
+    assert await confirmed(suite) == 3
+
+
 async def test_a_registration_that_broke_off_is_nobodys_to_complete(suite: Suite) -> None:
     registered = await suite.register()
     await suite.sql.execute("UPDATE identifier SET reserved_until = clock_timestamp() + interval '60 s'")
@@ -239,29 +248,33 @@ async def test_two_calls_that_link_at_once_both_stay_linked(suite: Suite, monkey
 
 
 async def test_a_call_whose_caller_hangs_up_is_carried_out(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    reached, go = asyncio.Event(), asyncio.Event()
-    confirm, _put, ended = Accounts.confirm_identifier, Provisioning._put, asyncio.Event()
+    reached, hung_up, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    confirm, put_ = Accounts.confirm_identifier, Provisioning.put
 
     async def held(self: Accounts, identifier: Identifier, account_id: UUID) -> bool:
         reached.set()
         await go.wait()
         return await confirm(self, identifier, account_id)
 
-    async def put_to_its_end(self: Provisioning, asked: Any) -> Any:
+    async def called(self: Provisioning, asked: Any) -> Any:
         try:
-            return await _put(self, asked)
-        finally:
-            ended.set()
+            return await put_(self, asked)
+        except asyncio.CancelledError:
+            hung_up.set()
+            raise
 
     monkeypatch.setattr(Accounts, "confirm_identifier", held)
-    monkeypatch.setattr(Provisioning, "_put", put_to_its_end)
+    monkeypatch.setattr(Provisioning, "put", called)
     calling = asyncio.create_task(put(suite.auth, **ALL))
     await reached.wait()
     calling.cancel()
-    await asyncio.wait([calling])
+    await asyncio.wait_for(hung_up.wait(), 20)
     go.set()
-    await asyncio.wait_for(ended.wait(), 20)
-    assert await confirmed(suite) == 3
+
+    async def all_confirmed() -> bool:
+        return await confirmed(suite) == 3
+
+    await until("confirmed", all_confirmed)
 
 
 @pytest.mark.parametrize(
