@@ -11,6 +11,7 @@ from zasov.auth.v1 import (
     account_service_pb2_grpc,
     captcha_service_pb2,
     captcha_service_pb2_grpc,
+    provisioning_service_pb2_grpc,
     recovery_service_pb2,
     recovery_service_pb2_grpc,
     registration_service_pb2,
@@ -45,6 +46,7 @@ class BackEnd:
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
         self.account = account_service_pb2_grpc.AccountServiceStub(channel)
+        self.provisioning = provisioning_service_pb2_grpc.ProvisioningServiceStub(channel)
         self.token = token_service_pb2_grpc.TokenServiceStub(channel)
 
     async def call(self, method: object, request: object, timeout_s: float | None = None) -> object:

@@ -6,16 +6,16 @@ A new answer joins as a `Pair`: what must be so beforehand, and the call.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CodeSent
+from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CodeSent
 
 from bench.enumeration.subscribers import CLIENT, PASSWORD, WRONG, Subscribers
+from devstack import customers
 from services.chassis.errors import ServiceError
 
 _BLOCKED = 20
 
 # What a pair must be made of once the answer exists (docs/security.md).
 NOT_BUILT = (
-    "masked contacts (M12)",
     "suspended accounts (M17)",
     "linking somebody's number (M16)",
 )
@@ -23,11 +23,13 @@ NOT_BUILT = (
 
 @dataclass
 class Numbers:
-    """One arm: its numbers, and the flows that are under way for them."""
+    """One arm: its numbers, the same subscribers' account numbers, and the flows that are under way for them."""
 
     fresh: list[str]
     blocked: list[str]
+    accounts: list[str]
     recoveries: list[CodeSent] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
 
 Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
@@ -120,6 +122,20 @@ async def _one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, i
     return await subscribers.back_end.sign_in_with_temporary_password(numbers.fresh[index], "22222222", CLIENT)
 
 
+async def _sign_in_wrong_by_number(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await customers.sign_in(subscribers.back_end, WRONG, CLIENT, account_number=numbers.accounts[index])
+
+
+async def _list_contacts(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    listed = await customers.list_contacts(subscribers.back_end, subscribers.client, account_number=numbers.accounts[index])
+    numbers.shown.append(listed.grant)
+    return None
+
+
+async def _choose_contact(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await customers.send_recovery_code(subscribers.back_end, numbers.shown[index], CONTACT_CHANNEL_PHONE, CLIENT)
+
+
 SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
 # In this order: a later one goes on with the flows of those before.
 PAIRS: Sequence[Pair] = (
@@ -135,13 +151,17 @@ PAIRS: Sequence[Pair] = (
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
     Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
     Pair("one-time password, wrong", "CODE_REJECTED", _one_time_password_wrong),
+    Pair("sign-in by account number, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong_by_number),
+    Pair("contacts of an account number", "", _list_contacts, sends_sms=True),
+    Pair("code to the contact that was chosen", "", _choose_contact),
 )
 
 
 async def arms(subscribers: Subscribers, count: int) -> tuple[Numbers, Numbers]:
     """Those that somebody has, and those that nobody has."""
-    known = Numbers(await subscribers.known(count), await subscribers.known(_BLOCKED))
-    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED))
+    phones = await subscribers.known(count)
+    known = Numbers(phones, await subscribers.known(_BLOCKED), await subscribers.linked(phones))
+    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED), subscribers.unlinked(count))
     for numbers in (known, unknown):
         await subscribers.block(numbers.blocked)
     return known, unknown

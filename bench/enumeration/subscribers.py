@@ -24,6 +24,7 @@ from zasov.events.v1.notifier_event_pb2 import (
 from zasov.otp.v1 import delivery_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 
+from devstack import customers
 from devstack.subscriber import BackEnd
 from services.auth.sessions import decode_token
 from services.chassis.errors import ServiceError
@@ -73,6 +74,18 @@ class Subscribers:
                 await self.back_end.confirm_email_change(session.token, sent.grant, code, CLIENT)
 
         await asyncio.gather(*map(register, numbers))
+        return numbers
+
+    def unlinked(self, count: int) -> list[str]:
+        """Account numbers that nobody has."""
+        return [f"60{next(self._serial):08d}" for _ in range(count)]
+
+    async def linked(self, phones: Sequence[str]) -> list[str]:
+        """Account numbers of those who have these phones. Every second one has an email too, as of those who are made up."""
+        numbers = self.unlinked(len(phones))
+        for index, (phone, number) in enumerate(zip(phones, numbers, strict=True)):
+            email = f"a{number}@example.com" if index % 2 else ""
+            await customers.put(self.back_end, phone=phone, account_numbers=[number], email=email)
         return numbers
 
     async def block(self, numbers: Sequence[str]) -> None:

@@ -143,12 +143,15 @@ class Accounts:
         await self._append(events, facts, sql, version, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
-        """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
+        """Whose it is now: `account_id` if it was free, or reserved for it already, which then lasts longer; None: the
+        reservation of another one has not run out yet.
+        """
         row = await self._database.fetch_row(
             "INSERT INTO identifier AS i (lookup, account_id, reserved_until)"
             " VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))"
             " ON CONFLICT (lookup) DO UPDATE SET account_id = excluded.account_id, reserved_until = excluded.reserved_until"
-            " WHERE i.reserved_until < clock_timestamp() RETURNING account_id",
+            " WHERE i.reserved_until < clock_timestamp() OR (i.reserved_until IS NOT NULL AND i.account_id = $2)"
+            " RETURNING account_id",
             self._lookup.of(identifier),
             account_id,
             _RESERVED_S,
@@ -165,6 +168,21 @@ class Accounts:
             account_id,
         )
         return done == "UPDATE 1"
+
+    async def release_identifier(self, identifier: Identifier, account_id: UUID) -> None:
+        """Gives a reservation up; what was confirmed stays."""
+        await self._database.execute(
+            "DELETE FROM identifier WHERE lookup = $1 AND account_id = $2 AND reserved_until IS NOT NULL",
+            self._lookup.of(identifier),
+            account_id,
+        )
+
+    async def reserved_for(self, identifier: Identifier) -> UUID | None:
+        """Whose account was to be reached by it when somebody broke off, or will be in a moment."""
+        account_id: UUID | None = await self._database.fetch_value(
+            "SELECT account_id FROM identifier WHERE lookup = $1 AND reserved_until IS NOT NULL", self._lookup.of(identifier)
+        )
+        return account_id
 
     async def may_be_helped(self, account_id: UUID) -> bool:
         """Whether an SMS that was no command may be answered: once a day."""

@@ -33,6 +33,8 @@ class Step(IntEnum):
     CODE_SENT = 1
     CODE_CONFIRMED = 2
     DONE = 3
+    # Before a code is sent, for whoever chooses where to.
+    CONTACTS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Flow:
     details: bytes = field(default=b"", repr=False)
     # The hash of a password that was proposed by SMS; empty: none.
     proposed: str = field(default="", repr=False)
+    # What the subscriber may choose from.
+    offered: tuple[Channel, ...] = ()
 
 
 class Flows:
@@ -175,6 +179,7 @@ class Flows:
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "proposed": flow.proposed,
             "sent": sent and _written(sent),
+            "offered": flow.offered,
         }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
@@ -196,6 +201,8 @@ class Flows:
             proposed=details["proposed"],
             sent=_sent(details.get("sent")),
             details=row["details"],
+            # An older process left it out.
+            offered=tuple(Channel(one) for one in details.get("offered", ())),
         )
 
 

@@ -85,7 +85,13 @@ class Recovery:
         """
         await self.require_captcha(client)
         account_id, time = await self.accounts.resolve(identifier)
-        origin = client.origin(self.pseudonyms, time.now(), identifier)
+        return await self.send(identifier, account_id, client, time.now(), channel)
+
+    async def send(
+        self, identifier: Identifier, account_id: UUID | None, client: Client, now: datetime, channel: Channel | None
+    ) -> CodeSent:
+        """`start` once it is paid for, and known whom it is about."""
+        origin = client.origin(self.pseudonyms, now, identifier)
         least_digits = await self.check_origin(origin)
         subject_id = account_id or self.lookup.guard_of(identifier)
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
@@ -93,16 +99,20 @@ class Recovery:
         grant, _ = await self.flows.open(flow)
         return code_sent(grant, issued)
 
+    async def contact_of(self, account_id: UUID | None, subject_id: UUID) -> tuple[Loaded | None, Contact | None]:
+        """What is known of somebody, and what is on file, None for nobody. Looks as much up for somebody unknown."""
+        accounts = self.accounts
+        loaded = await accounts.load(account_id) if account_id else await accounts.load_stranger(subject_id)
+        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
+        # Nobody's is opened too, for the time that it takes.
+        return loaded, contact if account_id else None
+
     async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
         """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
-        # Looks as much up for somebody unknown.
-        accounts, known = self.accounts, asked.account_id
-        loaded = await accounts.load(known) if known else await accounts.load_stranger(asked.subject_id)
-        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
-        # Nobody's is opened too, for the time that it takes.
-        contact = contact if known else None
+        known = asked.account_id
+        loaded, contact = await self.contact_of(known, asked.subject_id)
         language = (contact.language if contact else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
         issued = await self.codes.issue(

@@ -15,6 +15,7 @@ _WithIdentifier = (
     | sign_in_service_pb2.SignInWithTemporaryPasswordRequest
     | recovery_service_pb2.StartRecoveryRequest
     | recovery_service_pb2.RequestTemporaryPasswordRequest
+    | recovery_service_pb2.ListContactsRequest
 )
 
 
@@ -40,6 +41,14 @@ def channel_in(channel: ContactChannel.ValueType) -> Channel | None:
     if channel not in _CHANNELS:
         raise invalid({"channel": "must be a known one"})
     return _CHANNELS[channel]
+
+
+def chosen_channel_in(channel: ContactChannel.ValueType) -> Channel:
+    """One must be named."""
+    chosen = channel_in(channel)
+    if chosen is None:
+        raise invalid({"channel": "required"})
+    return chosen
 
 
 def channel_named(channel: Channel | None) -> ContactChannel.ValueType:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from zasov.auth.v1.captcha_service_pb2_grpc import add_CaptchaServiceServicer_to_server
 from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_to_server
+from zasov.auth.v1.provisioning_service_pb2_grpc import add_ProvisioningServiceServicer_to_server
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
 from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
@@ -36,6 +37,7 @@ from services.auth.admission import LockoutClient
 from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha_tokens import TokenCaptcha, read_public_key
+from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
 from services.auth.delivery import Deliveries, Messages
@@ -46,7 +48,10 @@ from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
+from services.auth.masks import Shares
 from services.auth.notices import Notices
+from services.auth.provisioning import Provisioning
+from services.auth.provisioning_servicer import ProvisioningServicer
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
     AccountServicer,
@@ -76,7 +81,8 @@ from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
 
 SERVICE_NAMES = tuple(
-    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha")
+    f"zasov.auth.v1.{name}Service"
+    for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 _HOUSEKEEPING_S = 300.0
@@ -113,6 +119,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         deliveries = Deliveries(
             flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _usual_deliveries(settings)
         )
+        choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
+        provisioning = Provisioning(accounts, lockout, settings.default_language, shielded)
         notices = _notices(settings, database, accounts)
 
         def add(grpc_server: grpc.aio.Server) -> None:
@@ -121,10 +129,11 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             registering = RegistrationServicer(registration, deliveries, settings.region)
             add_RegistrationServiceServicer_to_server(registering, grpc_server)
-            recovering = RecoveryServicer(recovery, temporary, deliveries, settings.region)
+            recovering = RecoveryServicer(recovery, temporary, choice, deliveries, settings.region)
             add_RecoveryServiceServicer_to_server(recovering, grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
+            add_ProvisioningServiceServicer_to_server(ProvisioningServicer(provisioning, settings.region), grpc_server)
 
         life.keep_running(_tidy_for_ever(flows.remove_expired, used_captchas.remove_expired), "housekeeping")
         async with serving(settings, life, [add], SERVICE_NAMES):

@@ -22,6 +22,7 @@ from zasov.auth.v1 import (
 )
 
 from services.auth.captcha import Captcha
+from services.auth.choice import ChoiceOfContact
 from services.auth.clients import check_client
 from services.auth.delivery import Deliveries
 from services.auth.domain import NewSession
@@ -30,7 +31,7 @@ from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
-from services.auth.requests import channel_in, email_in, identifier_in, required, uuid_in
+from services.auth.requests import channel_in, channel_named, chosen_channel_in, email_in, identifier_in, required, uuid_in
 from services.auth.sign_in import SignIn
 from services.auth.temporary import TemporaryPasswords, normalise_temporary
 from services.chassis.errors import invalid
@@ -195,10 +196,18 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
 
 
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
-    def __init__(self, recovery: Recovery, temporary: TemporaryPasswords, deliveries: Deliveries, region: str) -> None:
+    def __init__(
+        self,
+        recovery: Recovery,
+        temporary: TemporaryPasswords,
+        choice: ChoiceOfContact,
+        deliveries: Deliveries,
+        region: str,
+    ) -> None:
         self._recovery = recovery
         self._deliveries = deliveries
         self._temporary = temporary
+        self._choice = choice
         self._region = region
 
     async def StartRecovery(
@@ -207,6 +216,23 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         identifier = identifier_in(request, self._region)
         sent = await self._recovery.start(identifier, check_client(request.client), channel_in(request.channel))
         return recovery_service_pb2.StartRecoveryResponse(code=sent)
+
+    async def ListContacts(
+        self, request: recovery_service_pb2.ListContactsRequest, context: Context
+    ) -> recovery_service_pb2.ListContactsResponse:
+        identifier = identifier_in(request, self._region)
+        grant, expires_at, shown = await self._choice.show(identifier, check_client(request.client))
+        contacts = [recovery_service_pb2.MaskedContact(channel=channel_named(one.channel), mask=one.mask) for one in shown]
+        response = recovery_service_pb2.ListContactsResponse(grant=grant, contacts=contacts)
+        response.expires_at.FromDatetime(expires_at)
+        return response
+
+    async def SendRecoveryCode(
+        self, request: recovery_service_pb2.SendRecoveryCodeRequest, context: Context
+    ) -> recovery_service_pb2.SendRecoveryCodeResponse:
+        grant, channel = required("grant", request.grant), chosen_channel_in(request.channel)
+        sent = await self._choice.send(grant, channel, check_client(request.client))
+        return recovery_service_pb2.SendRecoveryCodeResponse(code=sent)
 
     async def SendRecoveryCodeAgain(
         self, request: recovery_service_pb2.SendRecoveryCodeAgainRequest, context: Context

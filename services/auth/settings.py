@@ -33,6 +33,15 @@ class AuthSettings(ChassisSettings):
     sms_password_number: str = Field(default="3339", description="Short number that ПАРОЛЬ is sent to (M6).")
     sms_proposal_number: str = Field(default="111", description="Short number that `25 <own password>` is sent to (M6).")
     session_days: int = Field(default=30, ge=1, description="Lifetime of a session.")
+    decoy_email_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Of subscribers who are made up, how many have an email: as many as of the real ones.",
+    )
+    decoy_phone_share: float = Field(
+        default=0.95, ge=0, le=1, description="The same of a phone, of those found by an account or contract number."
+    )
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RecoveryServiceStub:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     def __init__(self, channel):
@@ -39,6 +39,16 @@ class RecoveryServiceStub:
                 '/zasov.auth.v1.RecoveryService/StartRecovery',
                 request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryResponse.FromString,
+                _registered_method=True)
+        self.ListContacts = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/ListContacts',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.FromString,
+                _registered_method=True)
+        self.SendRecoveryCode = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/SendRecoveryCode',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.FromString,
                 _registered_method=True)
         self.SendRecoveryCodeAgain = channel.unary_unary(
                 '/zasov.auth.v1.RecoveryService/SendRecoveryCodeAgain',
@@ -68,7 +78,7 @@ class RecoveryServiceStub:
 
 
 class RecoveryServiceServicer:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     def StartRecovery(self, request, context):
@@ -77,6 +87,24 @@ class RecoveryServiceServicer:
         ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
         SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
         refusal for COOL_DOWN has used the captcha up, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContacts(self, request, context):
+        """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+        Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendRecoveryCode(self, request, context):
+        """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+        and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+        the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+        COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +160,16 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
                     request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryResponse.SerializeToString,
             ),
+            'ListContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContacts,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.SerializeToString,
+            ),
+            'SendRecoveryCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendRecoveryCode,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.SerializeToString,
+            ),
             'SendRecoveryCodeAgain': grpc.unary_unary_rpc_method_handler(
                     servicer.SendRecoveryCodeAgain,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainRequest.FromString,
@@ -166,7 +204,7 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecoveryService:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     @staticmethod
@@ -186,6 +224,60 @@ class RecoveryService:
             '/zasov.auth.v1.RecoveryService/StartRecovery',
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/ListContacts',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendRecoveryCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/SendRecoveryCode',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

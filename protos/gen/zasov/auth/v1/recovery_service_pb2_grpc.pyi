@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RecoveryServiceStub:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,6 +39,16 @@ class RecoveryServiceStub:
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
+    """
+    ListContacts: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ListContactsRequest, _recovery_service_pb2.ListContactsResponse]
+    """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+    Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+    """
+    SendRecoveryCode: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeRequest, _recovery_service_pb2.SendRecoveryCodeResponse]
+    """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+    and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+    the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+    COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
     """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
     """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
@@ -65,7 +75,7 @@ class RecoveryServiceStub:
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
@@ -74,6 +84,16 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
+    """
+    ListContacts: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ListContactsRequest, _recovery_service_pb2.ListContactsResponse]  # type: ignore[assignment]
+    """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+    Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+    """
+    SendRecoveryCode: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeRequest, _recovery_service_pb2.SendRecoveryCodeResponse]  # type: ignore[assignment]
+    """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+    and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+    the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+    COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
     """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
@@ -99,7 +119,7 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     """
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     @_abc_1.abstractmethod
     def StartRecovery(
@@ -112,6 +132,28 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
         SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
         refusal for COOL_DOWN has used the captcha up, too.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContacts(
+        self,
+        request: _recovery_service_pb2.ListContactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.ListContactsResponse, _abc.Awaitable[_recovery_service_pb2.ListContactsResponse]]:
+        """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+        Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+        """
+
+    @_abc_1.abstractmethod
+    def SendRecoveryCode(
+        self,
+        request: _recovery_service_pb2.SendRecoveryCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.SendRecoveryCodeResponse, _abc.Awaitable[_recovery_service_pb2.SendRecoveryCodeResponse]]:
+        """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+        and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+        the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+        COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
         """
 
     @_abc_1.abstractmethod
