@@ -31,10 +31,13 @@ from services.auth.passwords import failed_rules
 from services.auth.sessions import new_session
 from services.auth.sign_in import tell_new_version
 from services.auth.vault import Contact
+from services.chassis.email_addresses import email_address
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.shielded import Shielded
+
+_NOBODYS = "s79160000000@example.com"
 
 Begun = tuple[UUID, NewSession, str]
 
@@ -115,6 +118,9 @@ class Recovery:
         loaded, contact = await self.contact_of(known, asked.subject_id)
         language = (contact.language if contact else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
+        if send_to is None and asked.channel is Channel.EMAIL:
+            # otp looks at an address, which takes a twentieth of a millisecond: so does nobody's.
+            email_address(_NOBODYS)
         issued = await self.codes.issue(
             asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
         )
