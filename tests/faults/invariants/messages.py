@@ -6,7 +6,12 @@ from uuid import UUID
 from tests.faults.history import History, Sms
 
 # Which events ask for a message. A new kind of notice joins with a line.
-_ASK = {("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("lockout", "AccountBlocked")}
+_ASK = {
+    ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
+    ("auth", "SmsCommandNotUnderstood"), ("lockout", "AccountBlocked"),
+}  # fmt: skip
+# A code may have been used, superseded or have expired; a notice is open for hours.
+_CODES = frozenset({"code", "temporary_password", "proposed_password"})
 _ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})
 
 
@@ -57,16 +62,15 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
             found.append(f"a message of kind {message.kind} is left {message.state}")
         if message.state == "delivered" and message.notification_id not in arrived:
             found.append(f"a message of kind {message.kind} is told to be delivered, and is not")
-        if message.state == "void" and message.kind not in ("code", "temporary_password"):
-            # A code may have been used, superseded or have expired; a notice is open for hours.
+        if message.state == "void" and message.kind not in _CODES:
             found.append(f"a notice of kind {message.kind} was never sent")
     return found
 
 
 def _phone_of(message: Sms, history: History) -> str:
     """Whose handset it was for; empty: not known."""
-    if message.kind in ("code", "temporary_password"):
+    if message.kind in _CODES:
         call = history.call_of.get(history.trace_of.get(message.cause_event_id, ""))
-        return call.phone if call else ""
+        return call.phone if call else history.phone_of(message.cause_stream_id) or ""
     account = history.accounts.get(message.cause_stream_id)
     return account.phone if account else ""

@@ -1,16 +1,15 @@
 """The machine's other half: one-time passwords of the site (M5), and what is texted from the handset (M6)."""
 
 from collections import Counter, defaultdict
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.integration.stateful import oracle
 from tests.integration.stateful.machine import Given, Met, Subscribers, Which, new_passwords, numbers, which
-from tests.integration.stateful.one_time import LENGTHS, OneTimePasswords, Way
+from tests.integration.stateful.one_time import LENGTHS, Effect, OneTimePasswords, Way
 from tests.integration.stateful.oracle import GOOD_PASSWORDS, ONE_TIME, Code
-from tests.integration.stateful.world import World
+from tests.integration.stateful.world import Challenge, World
 
 _WORDS = ("ПАРОЛЬ", " parol ")
 _NOT_UNDERSTOOD = "Парол?"
@@ -142,7 +141,7 @@ class Handsets(Subscribers):
         if self._sms(e164, _PROPOSALS_NUMBER, f"25 {password}", self.one_time.proposal(e164, password)):
             self._sent_one_time(e164, "handset", password)
 
-    def _sms(self, e164: str, to: str, said: str, due: Any) -> bool:
+    def _sms(self, e164: str, to: str, said: str, due: Effect) -> bool:
         """Whether a one-time password was sent for it."""
         before = self._seen_of_texts(e164)
         self.world.text(e164, to, said)
@@ -152,7 +151,7 @@ class Handsets(Subscribers):
         self._step("text", oracle.Answer(reason=" ".join([*due.told, *["sent"] * due.sent]) or "nothing"))
         return due.sent
 
-    def _seen_of_texts(self, e164: str) -> tuple[Any, Counter[str]]:
+    def _seen_of_texts(self, e164: str) -> tuple[Challenge | None, Counter[str]]:
         account_id = self.accounts.get(e164)
         told = self.world.told_of_texts(account_id) if account_id else Counter[str]()
         return self.world.newest_one_time("handset", e164, account_id), told
