@@ -14,7 +14,7 @@ _ASK = {
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device"})
 # What every secret's text names, and no notice's.
-_REQUEST = re.compile(r"№ \d|request \d")
+_REQUEST = re.compile(r"№ \d|request (No\. )?\d")
 # A code may have been used, superseded or have expired; a notice is open for hours.
 _CODES = frozenset({"code", "temporary_password", "proposed_password"})
 _ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})

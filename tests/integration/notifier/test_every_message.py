@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from zasov.events.v1.auth_event_pb2 import (
+    ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -49,6 +50,7 @@ CAUSES: dict[Kind, Callable[[], Event]] = {
     Kind.SIGN_IN_REOPENED: lambda: auth_event(PasswordReset(credential_version=2, lifted_block=True)),
     Kind.TEMPORARY_PASSWORD_USED: lambda: auth_event(TemporaryPasswordUsed(credential_version=2, lifted_block=True)),
     Kind.NEW_DEVICE: lambda: auth_event(SignedInFromNewDevice(session_id="018f0000-0000-7000-8000-000000000000")),
+    Kind.CONTACT_CHANGED: lambda: auth_event(ContactReplaced()),
 }
 
 
