@@ -106,7 +106,13 @@ class Recovery:
         language = (contact.language if contact else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
         issued = await self.codes.issue(
-            asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
+            asked.flow_id,
+            asked.subject_id,
+            asked.purpose,
+            send_to,
+            asked.origin,
+            asked.least_digits,
+            has_account=known is not None,
         )
         flow = Flow(
             flow_id=asked.flow_id,
@@ -131,7 +137,10 @@ class Recovery:
         _, time = await self.accounts.resolve(flow.identifier)
         origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
         least_digits = await self.check_origin(origin)
-        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, flow.destination, origin, least_digits)
+        has_account = flow.account_id is not None
+        issued = await self.codes.issue(
+            flow.flow_id, flow.subject_id, self.purpose, flow.destination, origin, least_digits, has_account=has_account
+        )
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
         return _code_sent(next_grant, issued)
 
