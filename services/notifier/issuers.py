@@ -18,6 +18,7 @@ from services.chassis.clock import boottime
 from services.chassis.errors import INTERNAL, ServiceError
 from services.chassis.rpc_clients import call
 from services.notifier.domain import FROM_OTP, ChannelId, Message, Report
+from services.notifier.limits.store import Recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class Claimed:
     language: str
     fields: Mapping[str, str] = field(repr=False)
     lives_until: float  # by boottime
+    has_account: bool
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """Of an SMS; None: it is none."""
+        return Recipient(self.destination, self.has_account) if self.channel is ChannelId.SMS else None
 
     def remaining(self) -> timedelta:
         return timedelta(seconds=max(0.0, self.lives_until - boottime()))
@@ -54,14 +61,17 @@ class Issuers:
                 ),
             )
             lives_until = asked_at + code.remaining_ms / 1000
-            return Claimed(*_destination(code), code.language, {"code": code.code, "tag": code.tag}, lives_until)
+            fields = {"code": code.code, "tag": code.tag}
+            return Claimed(*_destination(code), code.language, fields, lives_until, code.has_account)
         notice = await self._call(
             self._auth.Claim,
             auth_pb.ClaimRequest(
                 account_id=str(message.cause_stream_id), event_id=str(message.cause_event_id), claimant=self._claimant
             ),
         )
-        return Claimed(*_destination(notice), notice.language, {}, asked_at + notice.remaining_ms / 1000)
+        # Auth tells nobody but who has an account.
+        lives_until = asked_at + notice.remaining_ms / 1000
+        return Claimed(*_destination(notice), notice.language, {}, lives_until, has_account=True)
 
     async def report(self, message: Message, report: Report) -> None:
         """Tells how it ended. Raises ServiceError."""

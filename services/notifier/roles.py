@@ -23,13 +23,15 @@ from services.notifier import planner
 from services.notifier.channels import Channel
 from services.notifier.channels.email import EmailChannel
 from services.notifier.channels.sms import SmsChannel
-from services.notifier.dispatcher import Dispatcher, forget_old_receipts
+from services.notifier.dispatcher import Dispatcher
 from services.notifier.domain import ChannelId
+from services.notifier.housekeeping import forget_for_ever
 from services.notifier.inbound.receiving import Receiving, tidy_for_ever
 from services.notifier.inbound.sealed import Sealer
 from services.notifier.inbound.servicer import InboundServicer
 from services.notifier.inbound.store import InboundStore
 from services.notifier.issuers import Issuers
+from services.notifier.limits.store import SendingLimits
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Store
 from services.notifier.templates import Templates
@@ -77,7 +79,7 @@ async def dispatching(
     settings: NotifierSettings, life: Lifecycle, database: Database, templates: Templates
 ) -> AsyncIterator[tuple[Store, Dispatcher]]:
     """A dispatcher at work. At the end: nothing new is taken, what is in hand ends, the session with the SMSC is closed."""
-    store = Store(database, settings.policy(), timedelta(seconds=settings.lease_s))
+    store = Store(database, settings.policy(), timedelta(seconds=settings.lease_s), limits_of(settings))
     async with AsyncExitStack() as stack:
         otp = await stack.enter_async_context(open_channel(settings.otp_address))
         auth = await stack.enter_async_context(open_channel(settings.auth_address))
@@ -99,9 +101,7 @@ async def dispatching(
         background = [
             life.keep_running(tidy_for_ever(inbound), "inbound"),
             life.keep_running(dispatcher.run(), "dispatcher"),
-            life.keep_running(
-                forget_old_receipts(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "early receipts"
-            ),
+            life.keep_running(forget_for_ever(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "housekeeping"),
         ]
         try:
             yield store, dispatcher
@@ -110,6 +110,11 @@ async def dispatching(
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+def limits_of(settings: NotifierSettings) -> SendingLimits:
+    key = read_key(settings.keys_dir / "notifier-inbound.key")
+    return SendingLimits(settings.limits(), key, range_digits=settings.sms_range_digits, home=settings.home_countries())
 
 
 def _inbound_store(settings: NotifierSettings, database: Database) -> InboundStore:
