@@ -36,8 +36,12 @@ TOPICS = (
     Topic(lockout_topics.CHANGELOG, PARTITIONS, {**_DATED_BY_THE_BROKER, "cleanup.policy": "compact"}),
     # Faust writes its dead letters by the partition count that it was told.
     Topic(lockout_topics.DEAD_LETTERS, PARTITIONS, _DATED_BY_THE_BROKER),
-    Topic("zasov.auth.deadletters.v1", 1, _DATED_BY_THE_BROKER),
-    Topic("zasov.notifier.deadletters.v1", 1, _DATED_BY_THE_BROKER),
+    Topic(lockout_topics.RETRIES, PARTITIONS, _DATED_BY_THE_BROKER),
+    *(
+        Topic(f"zasov.{service}.{name}.v1", 1, _DATED_BY_THE_BROKER)
+        for service in ("auth", "notifier")
+        for name in ("deadletters", "retries")
+    ),
 )
 
 

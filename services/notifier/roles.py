@@ -15,6 +15,7 @@ from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database, open_database
+from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
 from services.chassis.sealing import PublicSeal, read_key
@@ -38,6 +39,8 @@ from services.notifier.templates import Templates
 
 GROUP = "zasov.notifier"
 DEAD_LETTERS = "zasov.notifier.deadletters.v1"
+RETRIES = "zasov.notifier.retries.v1"
+DEAD_LETTER_TOPICS = DeadLetterTopics(DEAD_LETTERS, RETRIES, planner.PLANS.keys())
 
 
 async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
@@ -65,7 +68,7 @@ async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
         dispatching(settings, life, database, templates) as (store, dispatcher),
         dead_letters(settings, DEAD_LETTERS) as put_aside,
     ):
-        consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), put_aside)
+        consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), put_aside, retries=RETRIES)
         consuming = life.keep_running(consumer.run(life), "consumer")
         try:
             await life.stopping()
@@ -133,7 +136,10 @@ def handlers_of(store: Store, dispatcher: Dispatcher) -> dict[str, dict[str, Han
         async def handle(record: ConsumerRecord) -> None:
             stream_id, version, wanted = planner.read(topic, record)
             # A mark for each topic: an account's id is the id of two streams, auth's own and its password's in lockout.
-            leased = await store.accept(f"notifier {topic}", stream_id, version, wanted, mine=dispatcher.has_room)
+            replayed = streams.is_replayed(record.headers)
+            leased = await store.accept(
+                f"notifier {topic}", stream_id, version, wanted, mine=dispatcher.has_room, replayed=replayed
+            )
             if leased is not None:
                 dispatcher.take(leased)
 

@@ -44,13 +44,16 @@ class Store:
         self._limits = limits
         self._waker = OutboxWaker(database)
 
-    async def accept(self, consumer: str, stream_id: UUID, version: int, wanted: Wanted | None, *, mine: bool) -> Leased | None:
+    async def accept(
+        self, consumer: str, stream_id: UUID, version: int, wanted: Wanted | None, *, mine: bool, replayed: bool = False
+    ) -> Leased | None:
         """Marks the event as applied and stores the message that it asks for, if both are new.
 
-        mine: lease it to the caller at once. Returns it if so, and if there is something to send.
+        mine: lease it to the caller at once. Returns it if so, and if there is something to send. replayed: later events of
+        the stream may have been applied since it was put aside; that an event asks for one message is enough.
         """
         async with self._database.transaction() as connection:
-            if not await advance_mark(connection, consumer, stream_id, version) or wanted is None:
+            if not (await advance_mark(connection, consumer, stream_id, version) or replayed) or wanted is None:
                 return None
             now = await connection.fetchval("SELECT now()")
             step = domain.accept(uuid6.uuid7(), wanted, self._policy, now)
