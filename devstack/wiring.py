@@ -36,8 +36,12 @@ TOPICS = (
     Topic(lockout_topics.CHANGELOG, PARTITIONS, {**_DATED_BY_THE_BROKER, "cleanup.policy": "compact"}),
     # Faust writes its dead letters by the partition count that it was told.
     Topic(lockout_topics.DEAD_LETTERS, PARTITIONS, _DATED_BY_THE_BROKER),
-    Topic("zasov.auth.deadletters.v1", 1, _DATED_BY_THE_BROKER),
-    Topic("zasov.notifier.deadletters.v1", 1, _DATED_BY_THE_BROKER),
+    Topic(lockout_topics.RETRIES, PARTITIONS, _DATED_BY_THE_BROKER),
+    *(
+        Topic(f"zasov.{service}.{name}.v1", 1, _DATED_BY_THE_BROKER)
+        for service in ("auth", "notifier")
+        for name in ("deadletters", "retries")
+    ),
 )
 
 
@@ -118,6 +122,8 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     settings |= {f"{service.upper()}_ADDRESS": address for service, address in at.grpc.items()}
     if role.service == "notifier":
         settings |= {"SMPP_ADDRESS": at.smsc, "SMPP_SYSTEM_ID": SMSC_SYSTEM_ID, "SMPP_PASSWORD": SMSC_PASSWORD}
+        # All of a local stack's numbers are of one range, and each gets more in a minute than a person in a day.
+        settings |= {"SMS_PER_NUMBER": "100000", "SMS_PER_RANGE": "1000000"}
         settings |= {"SMTP_ADDRESS": at.smtp, "SMTP_CA_FILE": str(at.smtp_ca), "SMTP_SENDER": MAIL_SENDER}
     auth_server = (role.service, role.role) == ("auth", "server")
     if auth_server:

@@ -1,4 +1,4 @@
-"""`python -m services.auth {server|worker|relay|migrate|settings|rebuild|republish}`"""
+"""`python -m services.auth {server|worker|relay|migrate|settings|rebuild|republish|dead-letters}`"""
 
 from pathlib import Path
 
@@ -13,4 +13,5 @@ if __name__ == "__main__":
         Path(__file__).parent / "migrations",
         {"server": roles.server, "worker": roles.worker, "relay": roles.relay},
         rebuild.rebuild,
+        roles.DEAD_LETTER_TOPICS,
     )

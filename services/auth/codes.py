@@ -31,10 +31,19 @@ class Codes:
         send_to: Destination | None,
         origin: Origin,
         least_digits: int,
+        *,
+        has_account: bool,
     ) -> pb.IssueResponse:
-        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
+        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any. has_account: whether
+        there is one that send_to belongs to.
+        """
         request = pb.IssueRequest(
-            subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin, least_digits=least_digits
+            subject_id=str(subject_id),
+            flow_id=str(flow_id),
+            purpose=purpose,
+            origin=origin,
+            least_digits=least_digits,
+            has_account=has_account,
         )
         if send_to is not None:
             request.destination.language = send_to.language

@@ -42,7 +42,9 @@ class EmailChange:
         contact = loaded.vault.open_contact(loaded.account.contact)
         least_digits = await self.parts.check_origin(origin)
         flow_id, send_to = uuid4(), Destination(contact.language, email=email)
-        issued = await self.parts.codes.issue(flow_id, live.account_id, OTP_PURPOSE_EMAIL, send_to, origin, least_digits)
+        issued = await self.parts.codes.issue(
+            flow_id, live.account_id, OTP_PURPOSE_EMAIL, send_to, origin, least_digits, has_account=True
+        )
         flow = Flow(
             flow_id=flow_id,
             purpose=OTP_PURPOSE_EMAIL,

@@ -122,7 +122,13 @@ class Recovery:
             # otp looks at an address, which takes a twentieth of a millisecond: so does nobody's.
             email_address(_NOBODYS)
         issued = await self.codes.issue(
-            asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
+            asked.flow_id,
+            asked.subject_id,
+            asked.purpose,
+            send_to,
+            asked.origin,
+            asked.least_digits,
+            has_account=known is not None,
         )
         flow = Flow(
             flow_id=asked.flow_id,

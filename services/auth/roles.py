@@ -73,6 +73,7 @@ from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import AWAY, Database, open_database
 from services.chassis.protocol_trace import OFF, ProtocolTrace, open_trace
 from services.chassis.pseudonyms import Pseudonyms
+from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
 from services.chassis.sealing import Seal, read_key
@@ -85,6 +86,8 @@ SERVICE_NAMES = tuple(
     for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
+RETRIES = "zasov.auth.retries.v1"
+DEAD_LETTER_TOPICS = DeadLetterTopics(DEAD_LETTERS, RETRIES, {streams.LOCKOUT_EVENTS, streams.NOTIFIER_EVENTS})
 _HOUSEKEEPING_S = 300.0
 
 
@@ -175,6 +178,7 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
                 streams.NOTIFIER_EVENTS: {"SmsReceived": obey_text},
             },
             dead_letter=put_aside,
+            retries=RETRIES,
         )
         life.keep_running(consumer.run(life), "consumer")
         await life.stopping()

@@ -10,11 +10,15 @@ from uuid import UUID
 from rich.console import Console
 from rich.table import Table
 
+from services.chassis import replay
+from services.chassis.errors import CannotStart
 from services.chassis.rebuild import Report
+from services.chassis.replay import DeadLetterTopics, Place
 from services.chassis.republish import Progress, follow, request
 from services.chassis.settings import ChassisSettings
 
 NAMES = ("migrate", "settings", "rebuild", "republish")
+DEAD_LETTERS = "dead-letters"  # of a service that has any
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
@@ -62,6 +66,48 @@ def _line(progress: Progress) -> str:
     """Stream ids are random: the place of one among all is the share of them that lies behind."""
     share = 1.0 if progress.finished else progress.at_stream.int / 2**128
     return f"  {progress.published} events, {share:.0%} of the streams"
+
+
+async def list_dead_letters(settings: ChassisSettings, topics: DeadLetterTopics) -> None:
+    done = await replay.replayed(settings, topics)
+    async for letter in replay.all_of(settings, topics.dead_letters):
+        _say(f"{letter.place}  {letter.line()}{'  (replayed)' if str(letter.place) in done else ''}")
+
+
+async def show_dead_letter(settings: ChassisSettings, topics: DeadLetterTopics, place: Place) -> None:
+    letter = await replay.one_of(settings, topics.dead_letters, place)
+    _say(f"{letter.place}  {letter.line()}\n{letter.page()}")
+
+
+async def replay_dead_letters(settings: ChassisSettings, topics: DeadLetterTopics, place: Place | None) -> None:
+    """None: all that were not handed out before. Exits with 1 if any could not be handed out."""
+    if place is not None:
+        letters = [await replay.one_of(settings, topics.dead_letters, place)]
+    else:
+        done = await replay.replayed(settings, topics)
+        every = [letter async for letter in replay.all_of(settings, topics.dead_letters)]
+        letters = [letter for letter in every if str(letter.place) not in done]
+    left = await replay.replay(settings, topics, letters)
+    _say(f"{len(letters) - len(left)} handed out again.")
+    if left:
+        places = ", ".join(str(letter.place) for letter in left)
+        raise CannotStart(f"Nothing in this service handles records of the topics that these came from: {places}")
+
+
+def place(text: str) -> Place:
+    """Of a dead letter, as `list` names it."""
+    partition, _, offset = text.partition(":")
+    if not (text.isascii() and partition.isdigit() and offset.isdigit()):
+        raise ArgumentTypeError("not a partition and an offset, 0:17 for example")
+    return Place(int(partition), int(offset))
+
+
+def place_or_all(text: str) -> Place | None:
+    return None if text == "all" else place(text)
+
+
+def _say(text: str) -> None:
+    Console(soft_wrap=True).print(text, markup=False, highlight=False)
 
 
 def time_or_stream(text: str) -> datetime | UUID:

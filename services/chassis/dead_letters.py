@@ -27,7 +27,7 @@ async def dead_letters(settings: ChassisSettings, topic: str) -> AsyncIterator[D
         return producer
 
     async def put(record: ConsumerRecord, reason: str) -> None:
-        headers = [*record.headers, *whence(record, reason)]
+        headers = whence(record, record.headers, reason)
         while True:
             try:
                 await (await started()).send_and_wait(

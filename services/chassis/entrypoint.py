@@ -16,6 +16,7 @@ from services.chassis.commands import Rebuild
 from services.chassis.errors import CannotStart
 from services.chassis.lifecycle import Lifecycle, status_port
 from services.chassis.postgres import migrate, until_migrated
+from services.chassis.replay import DeadLetterTopics
 from services.chassis.settings import ChassisSettings, print_settings
 
 S = TypeVar("S", bound=ChassisSettings)
@@ -29,9 +30,10 @@ def main(
     migrations: Path,
     roles: Mapping[str, Callable[[S, Lifecycle], Awaitable[None]]],
     rebuild: "Rebuild[S] | None" = None,
+    dead_letters: DeadLetterTopics | None = None,
 ) -> None:
     """Exits with 0 after a drain or a command that found all well, 1 after a failure, 2 for a wrong call."""
-    arguments = _parser(service, list(roles)).parse_args()
+    arguments = _parser(service, list(roles), with_dead_letters=dead_letters is not None).parse_args()
     role: str = arguments.role
     if role == "settings":
         print_settings(settings_type)
@@ -52,6 +54,9 @@ def main(
     if role == "republish":
         _run_or_say_why(commands.republish(settings, arguments.since, wait=not arguments.no_wait))
         return
+    if role == commands.DEAD_LETTERS and dead_letters is not None:
+        _run_or_say_why(_dead_letters(settings, dead_letters, arguments))
+        return
     _run_or_say_why(_run(settings, [_CHASSIS_MIGRATIONS, migrations], roles[role]))
 
 
@@ -67,9 +72,10 @@ def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
         sys.exit(1)
 
 
-def _parser(service: str, roles: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(service: str, roles: Sequence[str], *, with_dead_letters: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m services.{service}", allow_abbrev=False)
-    words = parser.add_subparsers(dest="role", required=True, metavar="{" + "|".join([*roles, *commands.NAMES]) + "}")
+    names = [*roles, *commands.NAMES, *([commands.DEAD_LETTERS] if with_dead_letters else [])]
+    words = parser.add_subparsers(dest="role", required=True, metavar="{" + "|".join(names) + "}")
     for role in roles:
         words.add_parser(role, help="a role, until it is told to stop")
     words.add_parser("migrate", help="applies the service's schema")
@@ -82,7 +88,24 @@ def _parser(service: str, roles: Sequence[str]) -> argparse.ArgumentParser:
         help="only events since then (2026-11-01T00:00:00Z), or only streams from that id on",
     )  # fmt: skip
     republish.add_argument("--no-wait", action="store_true", help="ask the relay, and don't wait until it has done it")
+    if with_dead_letters:
+        letters = words.add_parser(commands.DEAD_LETTERS, help="records that could not be read")
+        actions = letters.add_subparsers(dest="action", required=True, metavar="{list|show|replay}")
+        actions.add_parser("list", help="where each lies, when and whence it came, and why")
+        show = actions.add_parser("show", help="one, with all that it says")
+        show.add_argument("place", metavar="PARTITION:OFFSET", type=commands.place)
+        replay = actions.add_parser("replay", help="hands one to this service again, or all that were not handed out yet")
+        replay.add_argument("place", metavar="PARTITION:OFFSET|all", type=commands.place_or_all)
     return parser
+
+
+async def _dead_letters(settings: ChassisSettings, topics: DeadLetterTopics, arguments: argparse.Namespace) -> None:
+    if arguments.action == "list":
+        await commands.list_dead_letters(settings, topics)
+    elif arguments.action == "show":
+        await commands.show_dead_letter(settings, topics, arguments.place)
+    else:
+        await commands.replay_dead_letters(settings, topics, arguments.place)
 
 
 async def _migrate(settings: ChassisSettings, migrations: Path) -> None:

@@ -50,7 +50,20 @@ def headers_of(
 
 
 def header(record_headers: Sequence[tuple[str, bytes]], name: str) -> str | None:
-    return next((value.decode() for key, value in record_headers if key == name), None)
+    return next((value.decode(errors="replace") for key, value in record_headers if key == name), None)
+
+
+# What a dead letter's headers say: why it is one, and which record of which topic it was.
+REASON = "zasov-reason"
+TOPIC = "zasov-topic"
+OFFSET = "zasov-offset"
+# On a dead letter that was handed out again: which one it was.
+REPLAYED = "zasov-dead-letter"
+_OURS = frozenset({REASON, TOPIC, OFFSET, REPLAYED})
+
+
+def is_replayed(record_headers: Sequence[tuple[str, bytes]]) -> bool:
+    return header(record_headers, REPLAYED) is not None
 
 
 def is_republished(record_headers: Sequence[tuple[str, bytes]]) -> bool:
@@ -96,6 +109,8 @@ class Consumer:
     handlers: Mapping[str, Mapping[str, Handler]]
     dead_letter: DeadLetter
     handler_timeout_s: float = 10.0
+    # A topic of dead letters that are handed to this group again: to the handlers of the topics that they came from.
+    retries: str | None = None
 
     async def run(self, life: Lifecycle) -> None:
         """For ever, whatever becomes of Kafka; the process is ready once the group has been joined."""
@@ -119,7 +134,7 @@ class Consumer:
             # Not a delay: what comes is answered at once. Only how often a fetch that found nothing is sent again.
             fetch_max_wait_ms=1000,
         )
-        consumer.subscribe([prefix + topic for topic in self.handlers])
+        consumer.subscribe([prefix + topic for topic in (*self.handlers, *filter(None, [self.retries]))])
         await until_kafka_answers(consumer.start)
         try:
             if not life.was_ready:
@@ -168,9 +183,13 @@ class Consumer:
         return int(records[-1].offset) + 1
 
     async def _handle(self, record: ConsumerRecord) -> None:
-        topic = record.topic.removeprefix(self.settings.topic_prefix)
-        handler = self.handlers[topic].get(header(record.headers, "ce_type") or "")
+        prefix = self.settings.topic_prefix
+        is_retry = self.retries is not None and record.topic == prefix + self.retries
+        topic = (header(record.headers, TOPIC) or "" if is_retry else record.topic).removeprefix(prefix)
+        handler = self.handlers.get(topic, {}).get(header(record.headers, "ce_type") or "")
         if handler is None:
+            if is_retry:  # somebody wanted it handled
+                await self.dead_letter(record, "nothing here handles it")
             return
         await handle_until_done(record, topic, handler, self.dead_letter, self.handler_timeout_s)
 
@@ -215,13 +234,19 @@ async def handle_until_done(
             pause = min(2.0, pause * 2)
 
 
-def whence(record: Any, reason: str) -> Headers:
-    """What is added to a record that goes to the dead letters."""
-    return [
-        ("zasov-reason", reason.encode()),
-        ("zasov-topic", record.topic.encode()),
-        ("zasov-offset", f"{record.partition}:{record.offset}".encode()),
-    ]
+def whence(record: Any, record_headers: Sequence[tuple[str, bytes]], reason: str) -> Headers:
+    """The headers of a record that goes to the dead letters: its own, and why, and whence it came the first time."""
+    own = without_ours(record_headers)
+    if is_replayed(record_headers):
+        came = [(name, value) for name, value in record_headers if name in (TOPIC, OFFSET)]
+    else:
+        came = [(TOPIC, record.topic.encode()), (OFFSET, f"{record.partition}:{record.offset}".encode())]
+    return [*own, (REASON, reason.encode()), *came]
+
+
+def without_ours(record_headers: Sequence[tuple[str, bytes]]) -> Headers:
+    """The headers that the record had before it was a dead letter."""
+    return [(name, value) for name, value in record_headers if name not in _OURS]
 
 
 async def until_kafka_is_there(settings: ChassisSettings) -> None:

@@ -11,8 +11,10 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import AWAY, open_database
 from services.chassis.protocol_trace import open_trace
+from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_server import serving
 from services.chassis.telemetry import error_name, logger
+from services.lockout import topics
 from services.lockout.penalties import PenaltyStore
 from services.lockout.servicer import LockoutServicer
 from services.lockout.settings import LockoutSettings
@@ -20,6 +22,8 @@ from services.lockout.store import SWEEP_BATCH, LockoutStore
 from services.lockout.stream import run_stream
 from services.lockout.turnstile import Turnstile
 
+# What only soft limits count is not replayed: its time is over.
+DEAD_LETTER_TOPICS = DeadLetterTopics(topics.DEAD_LETTERS, topics.RETRIES, {streams.AUTH_EVENTS})
 SERVICE_NAMES = ("zasov.lockout.v1.LockoutService",)
 
 

@@ -88,6 +88,19 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
 
         await in_batches(stream, _of_kinds(outcomes.AUTH_KINDS), settings.stream_batch, settle)
 
+    wanted = _of_kinds(outcomes.AUTH_KINDS)
+
+    @app.agent(raw_topic(app, settings, topics.RETRIES), name="retries")
+    async def settle_retries(stream: Any) -> None:
+        """Dead letters that were handed out again. Soft limits don't count them: their time is over."""
+        async for event in stream.events():
+            came_from = header(_pairs(event.headers), streams.TOPIC)
+            if came_from != settings.topic_prefix + streams.AUTH_EVENTS or not wanted(event):
+                await _bury(event, dead_letters, "nothing here handles it")
+                continue
+            events, _ = await _parse([event], outcomes.parse_auth, dead_letters)
+            await _until_done("outcomes", lambda: outcomes.settle(events, store))  # noqa: B023
+
     return app
 
 
@@ -178,9 +191,9 @@ async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], dead_letters
     return parsed, new
 
 
-async def _bury(event: Any, dead_letters: Any) -> None:
+async def _bury(event: Any, dead_letters: Any, reason: str = "not readable") -> None:
     async def bury() -> None:
-        headers = [*_pairs(event.headers), *streams.whence(event.message, "not readable")]
+        headers = streams.whence(event.message, _pairs(event.headers), reason)
         await (await dead_letters.send(key=event.key, value=event.value, headers=headers))
         metrics.DEAD_LETTERS.inc()
 

@@ -10,6 +10,8 @@ LIMITS = "zasov.lockout.limits.v1"
 BEAT = b"beat"
 # Records that could not be read, as they came.
 DEAD_LETTERS = "zasov.lockout.deadletters.v1"
+# Those of them that an operator hands to the stream again.
+RETRIES = "zasov.lockout.retries.v1"
 TABLE = "tat"
 # One TAT a key; compacted only: a changelog emptied by retention never recovers. Partitioned as LIMITS is.
 CHANGELOG = f"{LIMITS_APP}-{TABLE}-changelog"

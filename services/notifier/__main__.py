@@ -1,10 +1,10 @@
-"""`python -m services.notifier {worker|server|relay|migrate|settings|rebuild|republish}`"""
+"""`python -m services.notifier {worker|server|relay|migrate|settings|rebuild|republish|dead-letters}`"""
 
 from pathlib import Path
 
 from services.chassis.entrypoint import main
 from services.notifier import rebuild
-from services.notifier.roles import relay, server, worker
+from services.notifier.roles import DEAD_LETTER_TOPICS, relay, server, worker
 from services.notifier.settings import NotifierSettings
 
 if __name__ == "__main__":
@@ -14,4 +14,5 @@ if __name__ == "__main__":
         Path(__file__).parent / "migrations",
         {"worker": worker, "server": server, "relay": relay},
         rebuild.rebuild,
+        DEAD_LETTER_TOPICS,
     )

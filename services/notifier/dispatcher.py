@@ -23,6 +23,7 @@ from services.notifier.channels import Channel, InDoubt, Outcome, Outgoing, PutO
 from services.notifier.domain import ChannelId, Message, State, Step
 from services.notifier.errors import KNOWN, is_void, retry_after
 from services.notifier.issuers import Claimed, Issuers
+from services.notifier.limits.store import Recipient
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
 from services.notifier.templates import Templates
@@ -171,14 +172,16 @@ class Dispatcher:
         outgoing = self._outgoing(leased, claimed)
         if outgoing is None:
             return await self._settle(leased, domain.expired(message))
-        return await self._submit(leased, channel, outgoing)
+        return await self._submit(leased, channel, outgoing, claimed.recipient)
 
-    async def _submit(self, leased: Leased, channel: Channel, outgoing: Outgoing) -> Message:
-        begun = await self._until_stored(leased, lambda: self._store.begin(leased))
+    async def _submit(self, leased: Leased, channel: Channel, outgoing: Outgoing, to: Recipient | None) -> Message:
+        begun = await self._until_stored(leased, lambda: self._store.begin(leased, to))
         if begun is None or self._age(begun) > self._settings.lease_s / 2:
             # Suspended in between: by now another worker may be treating it as ambiguous.
             raise Overtaken
         message = begun.message
+        if message.state is not State.SUBMITTING:
+            return message  # over a limit
         if message.attempt == 1:
             metrics.EVENT_TO_SUBMIT.observe((begun.time.now() - message.created_at).total_seconds())
         async with self._lease_kept(begun):
@@ -293,11 +296,3 @@ class Dispatcher:
         heapq.heappush(self._due_times, asyncio.get_running_loop().time() + pause.total_seconds() + 0.005)
         # The poll may be asleep until some later time.
         self.wake()
-
-
-async def forget_old_receipts(store: Store, lifetime: timedelta) -> None:
-    """For ever: receipts whose submit never was stored."""
-    while True:
-        with suppress(*AWAY):
-            await store.forget_early_receipts(lifetime)
-        await asyncio.sleep(lifetime.total_seconds() / 10)

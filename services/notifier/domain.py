@@ -164,11 +164,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows: the message as it becomes, the facts to append, and when there is more to do (None: nothing)."""
+    """What follows: the message as it becomes, the facts to append, and when there is more to do (None: nothing).
+    nothing_went_out: it counts under no limit.
+    """
 
     message: Message
     facts: tuple[Fact, ...] = ()
     due_in: timedelta | None = None
+    nothing_went_out: bool = False
 
 
 def accept(notification_id: UUID, wanted: Wanted, policy: Policy, now: datetime) -> Step:
@@ -223,7 +226,7 @@ def put_off(message: Message, pause: timedelta, now: datetime) -> Step:
     if now >= message.deadline:
         return expired(message)
     waiting = replace(message, state=State.PENDING, tries=message.tries + 1)
-    return Step(waiting, due_in=min(pause, message.deadline - now))
+    return Step(waiting, due_in=min(pause, message.deadline - now), nothing_went_out=True)
 
 
 def expired(message: Message) -> Step:
@@ -233,6 +236,11 @@ def expired(message: Message) -> Step:
 def refused(message: Message, provider_status: int) -> Step:
     """For good, by the provider (or by its rules, before it was asked: status 0)."""
     return _fail(message, MessageFailed.REASON_REFUSED, provider_status)
+
+
+def over_limit(message: Message, reason: "MessageFailed.Reason.ValueType") -> Step:
+    """Too many went there already. For good: whoever asked can ask again when there is room."""
+    return _fail(message, reason)
 
 
 def void(message: Message) -> Step:

@@ -18,6 +18,7 @@ from services.chassis.clock import boottime
 from services.chassis.errors import INTERNAL, ServiceError
 from services.chassis.rpc_clients import call
 from services.notifier.domain import FROM_OTP, ChannelId, Kind, Message, Report
+from services.notifier.limits.store import Recipient
 from services.notifier.moments import Moments
 
 
@@ -30,6 +31,12 @@ class Claimed:
     language: str
     fields: Mapping[str, str] = field(repr=False)
     lives_until: float  # by boottime
+    has_account: bool
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """Of an SMS; None: it is none."""
+        return Recipient(self.destination, self.has_account) if self.channel is ChannelId.SMS else None
 
     def remaining(self) -> timedelta:
         return timedelta(seconds=max(0.0, self.lives_until - boottime()))
@@ -58,7 +65,8 @@ class Issuers:
                 ),
             )
             lives_until = asked_at + code.remaining_ms / 1000
-            return Claimed(*_destination(code), code.language, {"code": code.code, "tag": code.tag}, lives_until)
+            fields = {"code": code.code, "tag": code.tag}
+            return Claimed(*_destination(code), code.language, fields, lives_until, code.has_account)
         notice = await self._call(
             self._auth.Claim,
             auth_pb.ClaimRequest(
@@ -68,7 +76,9 @@ class Issuers:
         fields = {}
         if message.kind is Kind.NEW_DEVICE:
             fields["when"] = self._moments.of(message.cause_event_id, notice.language)
-        return Claimed(*_destination(notice), notice.language, fields, asked_at + notice.remaining_ms / 1000)
+        # Auth tells nobody but who has an account.
+        lives_until = asked_at + notice.remaining_ms / 1000
+        return Claimed(*_destination(notice), notice.language, fields, lives_until, has_account=True)
 
     async def report(self, message: Message, report: Report) -> None:
         """Tells how it ended. Raises ServiceError."""

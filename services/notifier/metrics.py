@@ -9,6 +9,7 @@ OUTCOMES = Counter("zasov_notifier_submits_total", "Answers to a submit.", ["kin
 EVENT_TO_SUBMIT = Histogram(
     "zasov_notifier_event_to_submit_seconds", "From an event's acceptance to its first submit.", buckets=_LATENCY
 )
+SENDING_REFUSED = Counter("zasov_notifier_sending_refused_total", "SMS over a limit, not sent.", ["limit", "refused"])
 IN_HAND = Gauge("zasov_notifier_in_hand", "Messages being dispatched by this process.")
 CLAIM_FAILURES = Counter("zasov_notifier_claim_failures_total", "Claims that were put off.", ["reason"])
 REPORT_FAILURES = Counter("zasov_notifier_report_failures_total", "Reports that must be made again.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from zasov.events.v1.notifier_event_pb2 import MessageAccepted, NotifierEvent, SmsLimitTripped, SmsReceived
+from zasov.events.v1.notifier_event_pb2 import MessageAccepted, NotifierEvent, SendingLimitTripped, SmsLimitTripped, SmsReceived
 
 from services.chassis import rebuild as chassis
 from services.chassis.eventstore import PastEvent
@@ -40,6 +40,7 @@ NOT_REBUILT = {
     "inbound": "subscribers' texts until auth has acted on them, 10 minutes at most: what is lost was not acted on",
     "inbound_part": "their parts, sealed to auth; afterwards only what recognises a repetition, a minute",
     "inbound_sender": "what the limit per sender counts, a day",
+    "sending_count": "what the limits on SMS to a number, range or country count, a day at most; lost, it is counted anew",
     "consumer_mark": "what was applied; without marks a replay meets the rows of `message`, which are unique by their cause",
 }
 
@@ -50,7 +51,10 @@ async def rebuild(settings: NotifierSettings, *, replace: bool = False) -> Repor
 
 
 class _NoRow:
-    """What came of a subscriber's text is no row: its event says all that stays."""
+    """What came of a subscriber's text is no row: its event says all that stays. Nor is a limit that was reached."""
+
+    def __init__(self, only: type | None = None) -> None:
+        self.again = only  # what its stream may go on with
 
 
 def projection() -> Projection[Message | _NoRow]:
@@ -59,11 +63,15 @@ def projection() -> Projection[Message | _NoRow]:
 
 def _evolve(message: Message | _NoRow | None, event: PastEvent) -> Message | _NoRow:
     if isinstance(message, _NoRow):
-        raise ValueError("a subscriber's text has one event")
+        if message.again is None or not isinstance(event.payload, message.again):
+            raise ValueError("a subscriber's text has one event, and a limit nothing but being reached")
+        return message
     if message is not None:
         return evolve(message, event.payload)
     if isinstance(event.payload, SmsReceived | SmsLimitTripped):
         return _NoRow()
+    if isinstance(event.payload, SendingLimitTripped):
+        return _NoRow(SendingLimitTripped)
     if not isinstance(event.payload, MessageAccepted):
         raise ValueError("a message begins with MessageAccepted")
     return begun(event.stream_id, event.payload, event.occurred_at)

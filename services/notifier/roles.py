@@ -16,6 +16,7 @@ from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.postgres import Database, open_database
+from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
 from services.chassis.sealing import PublicSeal, read_key
@@ -24,13 +25,15 @@ from services.notifier import planner
 from services.notifier.channels import Channel
 from services.notifier.channels.email import EmailChannel
 from services.notifier.channels.sms import SmsChannel
-from services.notifier.dispatcher import Dispatcher, forget_old_receipts
+from services.notifier.dispatcher import Dispatcher
 from services.notifier.domain import ChannelId
+from services.notifier.housekeeping import forget_for_ever
 from services.notifier.inbound.receiving import Receiving, tidy_for_ever
 from services.notifier.inbound.sealed import Sealer
 from services.notifier.inbound.servicer import InboundServicer
 from services.notifier.inbound.store import InboundStore
 from services.notifier.issuers import Issuers
+from services.notifier.limits.store import SendingLimits
 from services.notifier.moments import Moments
 from services.notifier.servicer import NotifierServicer
 from services.notifier.settings import NotifierSettings
@@ -40,6 +43,8 @@ from services.notifier.views import Views
 
 GROUP = "zasov.notifier"
 DEAD_LETTERS = "zasov.notifier.deadletters.v1"
+RETRIES = "zasov.notifier.retries.v1"
+DEAD_LETTER_TOPICS = DeadLetterTopics(DEAD_LETTERS, RETRIES, planner.PLANS.keys())
 
 
 async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
@@ -71,7 +76,7 @@ async def worker(settings: NotifierSettings, life: Lifecycle) -> None:
         dispatching(settings, life, database, templates) as (store, dispatcher),
         dead_letters(settings, DEAD_LETTERS) as put_aside,
     ):
-        consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), put_aside)
+        consumer = Consumer(settings, GROUP, handlers_of(store, dispatcher), put_aside, retries=RETRIES)
         consuming = life.keep_running(consumer.run(life), "consumer")
         try:
             await life.stopping()
@@ -85,7 +90,7 @@ async def dispatching(
     settings: NotifierSettings, life: Lifecycle, database: Database, templates: Templates
 ) -> AsyncIterator[tuple[Store, Dispatcher]]:
     """A dispatcher at work. At the end: nothing new is taken, what is in hand ends, the session with the SMSC is closed."""
-    store = Store(database, settings.policy(), timedelta(seconds=settings.lease_s))
+    store = Store(database, settings.policy(), timedelta(seconds=settings.lease_s), limits_of(settings))
     async with AsyncExitStack() as stack:
         otp = await stack.enter_async_context(open_channel(settings.otp_address))
         auth = await stack.enter_async_context(open_channel(settings.auth_address))
@@ -108,9 +113,7 @@ async def dispatching(
         background = [
             life.keep_running(tidy_for_ever(inbound), "inbound"),
             life.keep_running(dispatcher.run(), "dispatcher"),
-            life.keep_running(
-                forget_old_receipts(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "early receipts"
-            ),
+            life.keep_running(forget_for_ever(store, timedelta(seconds=settings.early_receipt_lifetime_s)), "housekeeping"),
         ]
         try:
             yield store, dispatcher
@@ -119,6 +122,11 @@ async def dispatching(
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+def limits_of(settings: NotifierSettings) -> SendingLimits:
+    key = read_key(settings.keys_dir / "notifier-inbound.key")
+    return SendingLimits(settings.limits(), key, range_digits=settings.sms_range_digits, home=settings.home_countries())
 
 
 def _inbound_store(settings: NotifierSettings, database: Database) -> InboundStore:
@@ -137,7 +145,10 @@ def handlers_of(store: Store, dispatcher: Dispatcher) -> dict[str, dict[str, Han
         async def handle(record: ConsumerRecord) -> None:
             stream_id, version, wanted = planner.read(topic, record)
             # A mark for each topic: an account's id is the id of two streams, auth's own and its password's in lockout.
-            leased = await store.accept(f"notifier {topic}", stream_id, version, wanted, mine=dispatcher.has_room)
+            replayed = streams.is_replayed(record.headers)
+            leased = await store.accept(
+                f"notifier {topic}", stream_id, version, wanted, mine=dispatcher.has_room, replayed=replayed
+            )
             if leased is not None:
                 dispatcher.take(leased)
 

@@ -10,12 +10,13 @@ from services.chassis.lifecycle import split_address
 from services.chassis.settings import ChassisSettings
 from services.notifier.domain import Policy
 from services.notifier.inbound.domain import Rules
+from services.notifier.limits.settings import LimitSettings
 from services.notifier.mail.settings import MailSettings
 from services.notifier.moments import Moments
 from services.notifier.smpp import SmppSettings
 
 
-class NotifierSettings(MailSettings, ChassisSettings):
+class NotifierSettings(LimitSettings, MailSettings, ChassisSettings):
     """What the notifier's roles read."""
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_NOTIFIER_", extra="ignore")

@@ -21,32 +21,39 @@ from services.chassis.streams import advance_mark
 from services.chassis.telemetry import current_traceparent
 from services.notifier import domain, metrics
 from services.notifier.domain import ChannelId, Kind, Message, PartState, Policy, Report, State, Step, Wanted
+from services.notifier.limits.domain import OverLimit
+from services.notifier.limits.store import FORGET, REASONS, Place, Recipient, SendingLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A message in this worker's hands until `lease_s` after the time was read."""
+    """A message in this worker's hands until `lease_s` after the time was read. places: where its submit was counted."""
 
     message: Message
     token: UUID
     time: DatabaseTime
     traceparent: str | None = None
+    places: tuple[Place, ...] = ()
 
 
 class Store:
-    def __init__(self, database: Database, policy: Policy, lease: timedelta) -> None:
+    def __init__(self, database: Database, policy: Policy, lease: timedelta, limits: SendingLimits) -> None:
         self._database = database
         self._policy = policy
         self._lease = lease
+        self._limits = limits
         self._waker = OutboxWaker(database)
 
-    async def accept(self, consumer: str, stream_id: UUID, version: int, wanted: Wanted | None, *, mine: bool) -> Leased | None:
+    async def accept(
+        self, consumer: str, stream_id: UUID, version: int, wanted: Wanted | None, *, mine: bool, replayed: bool = False
+    ) -> Leased | None:
         """Marks the event as applied and stores the message that it asks for, if both are new.
 
-        mine: lease it to the caller at once. Returns it if so, and if there is something to send.
+        mine: lease it to the caller at once. Returns it if so, and if there is something to send. replayed: later events of
+        the stream may have been applied since it was put aside; that an event asks for one message is enough.
         """
         async with self._database.transaction() as connection:
-            if not await advance_mark(connection, consumer, stream_id, version) or wanted is None:
+            if not (await advance_mark(connection, consumer, stream_id, version) or replayed) or wanted is None:
                 return None
             now = await connection.fetchval("SELECT now()")
             step = domain.accept(uuid6.uuid7(), wanted, self._policy, now)
@@ -65,16 +72,30 @@ class Store:
         rows = await self._database.fetch(_LEASE, limit, list(up), token, self._lease)
         return [Leased(_message(row), token, DatabaseTime.just_read(row["now"]), row["traceparent"]) for row in rows]
 
-    async def begin(self, leased: Leased) -> Leased | None:
-        """`submitting` is committed before the message goes on the wire, and the lease is renewed. None: overtaken."""
+    async def begin(self, leased: Leased, to: Recipient | None) -> Leased | None:
+        """`submitting` is committed before the message goes on the wire, and counted, and the lease is renewed; over a limit,
+        the message has failed instead. to: of an SMS; None: no limit counts it. None: overtaken.
+        """
         after = domain.begin(leased.message).message
-        # Naming the attempt makes it repeatable when the answer to the commit was lost.
-        now = await self._database.fetch_value(
-            "UPDATE message SET state = 'submitting', attempt = $3, due_at = now() + $4, channel = $6"
-            " WHERE notification_id = $1 AND lease = $2 AND version = $5 RETURNING now()",
-            after.notification_id, leased.token, after.attempt, self._lease, after.version, after.channel,
-        )  # fmt: skip
-        return None if now is None else Leased(after, leased.token, DatabaseTime.just_read(now), leased.traceparent)
+        async with self._database.transaction() as connection:
+            # Naming the attempt makes it repeatable when the answer to the commit was lost.
+            row = await connection.fetchrow(
+                "UPDATE message SET state = 'submitting', attempt = $3, due_at = now() + $4, channel = $6"
+                " WHERE notification_id = $1 AND lease = $2 AND version = $5 RETURNING now(), old.attempt",
+                after.notification_id, leased.token, after.attempt, self._lease, after.version, after.channel,
+            )  # fmt: skip
+            if row is None:
+                return None
+            time = DatabaseTime.just_read(row["now"])  # before it waits for others who send to the same
+            is_counted = row["attempt"] == after.attempt
+            taken = () if to is None or is_counted else await self._limits.take(connection, to)
+            if not isinstance(taken, OverLimit):
+                return Leased(after, leased.token, time, leased.traceparent, taken)
+            step = domain.over_limit(after, REASONS[taken.limit])
+            await self._write_step(connection, after, step)
+        metrics.SENDING_REFUSED.labels(taken.limit, taken.refused).inc()
+        self._after_commit(step)
+        return Leased(step.message, leased.token, time, leased.traceparent)
 
     async def renew(self, leased: Leased) -> None:
         await self._database.execute(
@@ -88,6 +109,8 @@ class Store:
             if not await self._still_mine(connection, leased):
                 return None
             await self._write_step(connection, leased.message, step)
+            if step.nothing_went_out:
+                await self._limits.give_back(connection, leased.places)
         self._after_commit(step)
         return step.message
 
@@ -163,6 +186,9 @@ class Store:
 
     async def forget_early_receipts(self, older_than: timedelta) -> None:
         await self._database.execute("DELETE FROM early_receipt WHERE received_at < now() - $1::interval", older_than)
+
+    async def forget_old_counts(self) -> None:
+        await self._database.execute(FORGET)
 
     async def _still_mine(self, connection: Connection, leased: Leased) -> bool:
         row = await connection.fetchrow(

@@ -12,11 +12,14 @@ from services.otp.store import Store
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Destination:
-    """Exactly one of phone (E.164 with the plus sign) and email (ASCII) is not empty. language: ru or en."""
+    """Exactly one of phone (E.164 with the plus sign) and email (ASCII) is not empty. language: ru or en. has_account: whether
+    it is somebody's.
+    """
 
     phone: str = ""
     email: str = ""
     language: str
+    has_account: bool = False
 
 
 def decoy_destination() -> Destination:
@@ -33,16 +36,20 @@ class Parcel:
     tag: str
 
     def seal(self, seal: Seal, challenge_id: UUID) -> bytes:
+        destination = asdict(self.destination)
+        # Beside it and as a number: an older process can open it, and it is as long for a stranger as for a subscriber.
+        has_account = int(destination.pop("has_account"))
         # What is empty is left out: an older process can open what names a phone alone.
-        destination = {name: value for name, value in asdict(self.destination).items() if value}
-        plain = {"destination": destination, "code": self.code, "tag": self.tag}
+        destination = {name: value for name, value in destination.items() if value}
+        plain = {"destination": destination, "code": self.code, "tag": self.tag, "has_account": has_account}
         return seal.close(json.dumps(plain).encode(), challenge_id.bytes)
 
     @classmethod
     def unseal(cls, seal: Seal, challenge_id: UUID, sealed: bytes) -> "Parcel":
         """Raises UnsealError."""
         plain = json.loads(seal.open(sealed, challenge_id.bytes))
-        return cls(Destination(**plain["destination"]), plain["code"], plain["tag"])
+        has_account = bool(plain.get("has_account", 0))  # an older process didn't say
+        return cls(Destination(**plain["destination"], has_account=has_account), plain["code"], plain["tag"])
 
 
 @dataclass(frozen=True, slots=True)

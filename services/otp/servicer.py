@@ -111,6 +111,7 @@ class DeliveryServicer(DeliveryServiceServicer):
             language=parcel.destination.language,
             code=parcel.code,
             tag=parcel.tag,
+            has_account=parcel.destination.has_account,
             expires_at=_timestamp(claimed.expires_at),
             remaining_ms=int(claimed.remaining.total_seconds() * 1000),
         )
@@ -159,10 +160,11 @@ class _Fields:
         destination = request.destination
         self.require("destination.language", destination.language in _LANGUAGES, "must be ru or en")
         if destination.WhichOneof("channel") == "email":
-            return Destination(email=self.email("destination.email", destination.email), language=destination.language)
+            email = self.email("destination.email", destination.email)
+            return Destination(email=email, language=destination.language, has_account=request.has_account)
         is_phone = _E164.fullmatch(destination.phone) is not None
         self.require("destination.phone", is_phone, "must be E.164 with the plus sign")
-        return Destination(phone=destination.phone, language=destination.language)
+        return Destination(phone=destination.phone, language=destination.language, has_account=request.has_account)
 
     def email(self, name: str, text: str) -> str:
         try:

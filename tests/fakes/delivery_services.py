@@ -42,6 +42,7 @@ class Open:
     code: str = "4711"
     tag: str = "47"
     remaining: timedelta = timedelta(minutes=5)
+    has_account: bool = True
 
     def destination(self) -> dict[str, str]:
         return {"email": self.email} if self.email else {"phone": self.phone}
@@ -85,6 +86,7 @@ class _Otp(OtpServicer):
             code=found.code,
             tag=found.tag,
             remaining_ms=remaining_ms,
+            has_account=found.has_account,
         )
 
     async def Report(self, request: otp_pb.ReportRequest, context: Any) -> otp_pb.ReportResponse:  # type: ignore[override]

@@ -193,9 +193,17 @@ class Suite:
 
     async def code_of(self, grant: str) -> str:
         """The code, as the message says it."""
+        return await self._claim(await self._challenge_of(grant))
+
+    async def goes_to_an_account(self, grant: str) -> bool:
+        """Whether otp says so of its newest code."""
+        return bool((await self._claimed(await self._challenge_of(grant))).has_account)
+
+    async def _challenge_of(self, grant: str) -> UUID:
         decoded = decode_token(grant, 1)
         assert decoded is not None
-        return await self._claim(await self.sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0]))
+        found: UUID = await self.sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        return found
 
     async def temporary_password(self, phone: str = PHONE, **context: str) -> str:
         """Asks for one, and reads it as the message says it."""
@@ -212,12 +220,15 @@ class Suite:
         return password
 
     async def _claim(self, challenge_id: UUID) -> str:
-        event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
-        request = otp_delivery_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="test")
-        code = str((await self.otp_delivery.Claim(request, timeout=10)).code)
+        code = str((await self._claimed(challenge_id)).code)
         if len(code) == 8:  # a shorter one may stand in any identifier by chance
             self.said.add(code)
         return code
+
+    async def _claimed(self, challenge_id: UUID) -> Any:
+        event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
+        request = otp_delivery_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="test")
+        return await self.otp_delivery.Claim(request, timeout=10)
 
     async def confirmed(self, kind: str, phone: str = PHONE, **context: str) -> str:
         """The grant with which a password can be chosen."""

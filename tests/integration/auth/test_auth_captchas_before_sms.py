@@ -43,9 +43,9 @@ def issued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     issue = Codes.issue
 
-    async def counted(self: Codes, *arguments: Any) -> Any:
+    async def counted(self: Codes, *arguments: Any, **named: Any) -> Any:
         asked.append("issue")
-        return await issue(self, *arguments)
+        return await issue(self, *arguments, **named)
 
     monkeypatch.setattr(Codes, "issue", counted)
     return asked

@@ -56,6 +56,20 @@ async def test_a_number_is_registered_with_a_code_and_a_password_and_is_signed_i
     assert await suite.lockout_sql.fetchval("SELECT epoch FROM subject") == 1
 
 
+async def test_a_code_goes_to_an_account_unless_it_is_to_register_a_number_that_has_none(start: StartSuite) -> None:
+    suite = await start()
+    registration, recovery = suite.auth.flow("Registration"), suite.auth.flow("Recovery")
+    sent = await registration.start()
+    assert not await suite.goes_to_an_account(sent.grant)
+    again = await registration.send_again(sent.grant)
+    assert not await suite.goes_to_an_account(again.grant)
+    await registration.choose(await registration.confirm(again.grant, await suite.code_of(again.grant)))
+    for flow in (registration, recovery):
+        sent = await flow.start()
+        assert await suite.goes_to_an_account(sent.grant)
+        assert await suite.goes_to_an_account((await flow.send_again(sent.grant)).grant)
+
+
 @pytest.mark.row("M2")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_step_can_be_skipped_and_none_taken_twice(suite: Suite, kind: str) -> None:

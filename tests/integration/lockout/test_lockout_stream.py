@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import uuid6
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginFailed, LoginSucceeded, PasswordReset
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
@@ -33,8 +34,10 @@ from devstack.waiting import until as until_sync
 from services.chassis import streams
 from services.chassis.eventstore import type_of
 from services.chassis.postgres import migrate
+from services.chassis.replay import DeadLetter, replay
 from services.lockout import store as outcome
 from services.lockout import topics
+from services.lockout.roles import DEAD_LETTER_TOPICS
 from services.lockout.settings import LockoutSettings
 from tests.integration.kafka_records import reading
 from tests.integration.lockout.conftest import Lockout, Someone, lockout_at
@@ -115,7 +118,7 @@ def worker(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def topics_of(prefix: str) -> tuple[Topic, ...]:
-    plain = (streams.AUTH_EVENTS, streams.OTP_EVENTS, topics.LIMITS, topics.DEAD_LETTERS)
+    plain = (streams.AUTH_EVENTS, streams.OTP_EVENTS, topics.LIMITS, topics.DEAD_LETTERS, topics.RETRIES)
     changelog = Topic(prefix + topics.CHANGELOG, PARTITIONS, {"cleanup.policy": "compact"})
     return (*(Topic(prefix + name, PARTITIONS) for name in plain), changelog)
 
@@ -296,6 +299,34 @@ async def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(worker: Wo
         await until_strikes(lockout, who, 1)
     assert sorted(record.value for record in records) == sorted([*poison, b"12345678", b"short"])
     assert [record.value for record in records if record.key == key] == poison, "as they came, with the key they had"
+
+
+@pytest.mark.row("B7")
+async def test_an_outcome_that_was_put_aside_is_settled_once_when_it_is_replayed(worker: Worker, lockout: Lockout) -> None:
+    who = Someone()
+    key, value, kind = failed(who, await lockout.open_attempt(who))
+    settings = LockoutSettings(postgres_url=worker.url, kafka_bootstrap=worker.bootstrap, topic_prefix=worker.prefix)
+
+    def dead(topic: str, value: bytes) -> DeadLetter:
+        headers = [("ce_type", kind.encode()), (streams.TOPIC, (worker.prefix + topic).encode()), (streams.OFFSET, b"1:2")]
+        record = ConsumerRecord(topics.DEAD_LETTERS, 0, 7, 0, 0, key, value, None, len(key), len(value), headers)
+        return DeadLetter(record, worker.prefix)
+
+    # As a stream that had a bug put it aside.
+    for _ in range(2):
+        assert not await replay(settings, DEAD_LETTER_TOPICS, [dead(streams.AUTH_EVENTS, value)])
+    await until_strikes(lockout, who, 1)
+    unreadable, of_otp = dead(streams.AUTH_EVENTS, b"still junk"), dead(streams.OTP_EVENTS, b"of otp")
+    assert await replay(settings, DEAD_LETTER_TOPICS, [unreadable, of_otp]) == [of_otp]
+    # And what a foreign writer puts there, that would do for an outcome but for where it says it comes from.
+    other, stranger = failed(who, await lockout.open_attempt(who)), replace(DEAD_LETTER_TOPICS, handled={streams.OTP_EVENTS})
+    assert not await replay(settings, stranger, [dead(streams.OTP_EVENTS, other[1])])
+    async with reading(worker.bootstrap, worker.prefix + topics.DEAD_LETTERS, PARTITIONS) as letters:
+        records = await letters.until(lambda records: {b"still junk", other[1]} <= {one.value for one in records})
+    (again,) = [one for one in records if one.value == b"still junk"]
+    assert streams.header(again.headers, streams.OFFSET) == "1:2"
+    await until_caught_up(worker, lockout)
+    assert (await lockout.state(who))[0] == 1
 
 
 async def test_too_many_failures_from_one_address_trip_its_limit_once(worker: Worker, lockout: Lockout) -> None:

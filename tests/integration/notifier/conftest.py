@@ -92,6 +92,9 @@ def settings(database_url: str, issuer: FakeDelivery, smsc: Smsc, keys_dir: Path
         retry_first_s=0.05,
         retry_most_s=0.2,
         drain_grace_s=2.0,
+        # One number gets what a thousand would.
+        sms_per_number=100_000,
+        sms_per_range=100_000,
     )
 
 

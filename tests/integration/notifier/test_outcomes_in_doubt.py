@@ -13,6 +13,7 @@ from services.notifier import planner
 from services.notifier.channels import Outcome, Outgoing
 from services.notifier.channels.sms import SmsChannel
 from services.notifier.domain import ChannelId, PartState, State
+from services.notifier.roles import limits_of
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
 from tests.fakes.delivery_services import FakeDelivery
@@ -35,7 +36,7 @@ async def begun_by_a_worker_that_died(notifier: Notifier, event: Event) -> Lease
     stream_id, version, wanted = planner.read(event.topic, event.record())
     leased = await notifier.store.accept(f"notifier {event.topic}", stream_id, version, wanted, mine=True)
     assert leased is not None
-    begun = await notifier.store.begin(leased)
+    begun = await notifier.store.begin(leased, None)
     assert begun is not None
     return begun
 
@@ -103,7 +104,7 @@ async def test_the_outcome_of_a_worker_that_was_overtaken_changes_nothing(start:
 
 async def test_only_the_holder_of_the_lease_settles_a_message(settings: NotifierSettings, database: Database) -> None:
     """Also while nothing has been recorded since: the version alone does not tell."""
-    store, event = Store(database, settings.policy(), timedelta(milliseconds=50)), otp_issued()
+    store, event = Store(database, settings.policy(), timedelta(milliseconds=50), limits_of(settings)), otp_issued()
     _, version, wanted = planner.read(event.topic, event.record())
     first = await store.accept("notifier test", event.stream_id, version, wanted, mine=True)
     assert first is not None
@@ -119,7 +120,7 @@ async def test_a_worker_cannot_begin_what_another_has_taken_over(notifier: Notif
     leased = await notifier.store.accept("notifier test", stream_id, version, wanted, mine=True)
     assert leased is not None
     await comes_to(database, event, "delivered")
-    assert await notifier.store.begin(leased) is None
+    assert await notifier.store.begin(leased, None) is None
 
 
 async def test_submitting_is_on_record_before_the_smsc_hears_of_a_message(
@@ -139,7 +140,7 @@ async def test_submitting_is_on_record_before_the_smsc_hears_of_a_message(
 
 
 async def test_of_two_workers_who_look_at_once_one_takes_the_message(settings: NotifierSettings, database: Database) -> None:
-    stores = [Store(database, settings.policy(), timedelta(minutes=1)) for _ in range(2)]
+    stores = [Store(database, settings.policy(), timedelta(minutes=1), limits_of(settings)) for _ in range(2)]
     event = otp_issued()
     _, version, wanted = planner.read(event.topic, event.record())
     await stores[0].accept("notifier test", event.stream_id, version, wanted, mine=False)

@@ -90,7 +90,8 @@ async def test_nothing_secret_is_left_in_any_table_log_or_metric(
 
 @pytest.mark.row("B2")
 async def test_what_is_claimed_does_not_show_itself(settings: NotifierSettings) -> None:
-    claimed = Claimed(ChannelId.SMS, PHONE, "ru", {"code": CODE, "tag": TAG}, boottime())
+    claimed = Claimed(ChannelId.SMS, PHONE, "ru", {"code": CODE, "tag": TAG}, boottime(), has_account=True)
     outgoing = Outgoing(uuid4(), PHONE, f"Код {CODE}. Никому не сообщайте", timedelta(seconds=1))
-    shown = repr(claimed) + str(claimed) + repr(outgoing) + str(outgoing) + repr(settings) + repr(settings.smpp())
+    shown = repr(claimed) + str(claimed) + repr(claimed.recipient) + repr(outgoing) + str(outgoing)
+    shown += repr(settings) + repr(settings.smpp())
     assert not [canary for canary in (*CANARIES, "devstack'") if canary in shown]

@@ -39,6 +39,20 @@ async def test_a_claim_gives_everything_that_the_message_needs(otp: Any, subject
     assert 295_000 < claimed.remaining_ms <= 300_000
 
 
+async def test_a_claim_says_whether_the_recipient_has_an_account_and_nothing_else_does(otp: Any, subject: UUID) -> None:
+    sealed = []
+    for has_account in (True, False):
+        issued = await otp.issue(subject, uuid4(), has_account=has_account)
+        assert (await otp.claim(issued)).has_account is has_account
+        sealed.append(
+            await otp.sql.fetchval("SELECT length(sealed) FROM delivery WHERE challenge_id = $1", UUID(issued.challenge_id))
+        )
+        await otp.pass_cool_down(subject)
+    assert sealed[0] == sealed[1]
+    lengths = await otp.sql.fetch("SELECT length(data) AS length FROM event WHERE type = 'OtpIssued'")
+    assert len({row["length"] for row in lengths}) == 1
+
+
 async def test_a_repeated_claim_answers_the_same_code_and_renews_the_lease(otp: Any, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
     first = await otp.claim(issued)

@@ -26,33 +26,39 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/events/v1/notifier_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xef\x03\n\rNotifierEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12>\n\x11message_submitted\x18\n \x01(\x0b\x32!.zasov.events.v1.MessageSubmittedH\x00\x12>\n\x11message_delivered\x18\x0b \x01(\x0b\x32!.zasov.events.v1.MessageDeliveredH\x00\x12\x38\n\x0emessage_failed\x18\x0c \x01(\x0b\x32\x1e.zasov.events.v1.MessageFailedH\x00\x12>\n\x11message_ambiguous\x18\r \x01(\x0b\x32!.zasov.events.v1.MessageAmbiguousH\x00\x12<\n\x10message_accepted\x18\x0e \x01(\x0b\x32 .zasov.events.v1.MessageAcceptedH\x00\x12\x34\n\x0csms_received\x18\x0f \x01(\x0b\x32\x1c.zasov.events.v1.SmsReceivedH\x00\x12=\n\x11sms_limit_tripped\x18\x10 \x01(\x0b\x32 .zasov.events.v1.SmsLimitTrippedH\x00\x42\x07\n\x05\x65vent\"n\n\nMessageRef\x12\x16\n\x0e\x63\x61use_event_id\x18\x01 \x01(\t\x12)\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x18.zasov.events.v1.Channel\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x86\x01\n\x0fMessageAccepted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x17\n\x0f\x63\x61use_stream_id\x18\x02 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x10MessageSubmitted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\r\n\x05parts\x18\x02 \x01(\x05\"@\n\x10MessageDelivered\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\"\x82\x02\n\rMessageFailed\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x35\n\x06reason\x18\x02 \x01(\x0e\x32%.zasov.events.v1.MessageFailed.Reason\x12\x17\n\x0fprovider_status\x18\x03 \x01(\r\"s\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_REFUSED\x10\x01\x12\x12\n\x0eREASON_EXPIRED\x10\x02\x12\x18\n\x14REASON_UNDELIVERABLE\x10\x03\x12\x0f\n\x0bREASON_VOID\x10\x04\"P\n\x10MessageAmbiguous\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x0e\n\x06resent\x18\x02 \x01(\x08\"1\n\x0bSmsReceived\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x01(\x05\"&\n\x0fSmsLimitTripped\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t*F\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x01\x12\x11\n\rCHANNEL_EMAIL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/events/v1/notifier_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xb6\x04\n\rNotifierEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12>\n\x11message_submitted\x18\n \x01(\x0b\x32!.zasov.events.v1.MessageSubmittedH\x00\x12>\n\x11message_delivered\x18\x0b \x01(\x0b\x32!.zasov.events.v1.MessageDeliveredH\x00\x12\x38\n\x0emessage_failed\x18\x0c \x01(\x0b\x32\x1e.zasov.events.v1.MessageFailedH\x00\x12>\n\x11message_ambiguous\x18\r \x01(\x0b\x32!.zasov.events.v1.MessageAmbiguousH\x00\x12<\n\x10message_accepted\x18\x0e \x01(\x0b\x32 .zasov.events.v1.MessageAcceptedH\x00\x12\x34\n\x0csms_received\x18\x0f \x01(\x0b\x32\x1c.zasov.events.v1.SmsReceivedH\x00\x12=\n\x11sms_limit_tripped\x18\x10 \x01(\x0b\x32 .zasov.events.v1.SmsLimitTrippedH\x00\x12\x45\n\x15sending_limit_tripped\x18\x11 \x01(\x0b\x32$.zasov.events.v1.SendingLimitTrippedH\x00\x42\x07\n\x05\x65vent\"n\n\nMessageRef\x12\x16\n\x0e\x63\x61use_event_id\x18\x01 \x01(\t\x12)\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x18.zasov.events.v1.Channel\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x86\x01\n\x0fMessageAccepted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x17\n\x0f\x63\x61use_stream_id\x18\x02 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x10MessageSubmitted\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\r\n\x05parts\x18\x02 \x01(\x05\"@\n\x10MessageDelivered\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\"\xb4\x02\n\rMessageFailed\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x35\n\x06reason\x18\x02 \x01(\x0e\x32%.zasov.events.v1.MessageFailed.Reason\x12\x17\n\x0fprovider_status\x18\x03 \x01(\r\"\xa4\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_REFUSED\x10\x01\x12\x12\n\x0eREASON_EXPIRED\x10\x02\x12\x18\n\x14REASON_UNDELIVERABLE\x10\x03\x12\x0f\n\x0bREASON_VOID\x10\x04\x12\x15\n\x11REASON_NUMBER_CAP\x10\x05\x12\x18\n\x14REASON_PREFIX_BUDGET\x10\x06\"P\n\x10MessageAmbiguous\x12,\n\x07message\x18\x01 \x01(\x0b\x32\x1b.zasov.events.v1.MessageRef\x12\x0e\n\x06resent\x18\x02 \x01(\x08\"1\n\x0bSmsReceived\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x01(\x05\"&\n\x0fSmsLimitTripped\x12\x13\n\x0b\x64\x65stination\x18\x01 \x01(\t\"\xf2\x02\n\x13SendingLimitTripped\x12\x39\n\x05limit\x18\x01 \x01(\x0e\x32*.zasov.events.v1.SendingLimitTripped.Limit\x12=\n\x07refused\x18\x02 \x01(\x0e\x32,.zasov.events.v1.SendingLimitTripped.Refused\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63\x61lling_code\x18\x04 \x01(\r\"T\n\x05Limit\x12\x15\n\x11LIMIT_UNSPECIFIED\x10\x00\x12\x10\n\x0cLIMIT_NUMBER\x10\x01\x12\x0f\n\x0bLIMIT_RANGE\x10\x02\x12\x11\n\rLIMIT_COUNTRY\x10\x03\"J\n\x07Refused\x12\x17\n\x13REFUSED_UNSPECIFIED\x10\x00\x12\x15\n\x11REFUSED_STRANGERS\x10\x01\x12\x0f\n\x0bREFUSED_ALL\x10\x02*F\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x01\x12\x11\n\rCHANNEL_EMAIL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.notifier_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANNEL']._serialized_start=1446
-  _globals['_CHANNEL']._serialized_end=1516
+  _globals['_CHANNEL']._serialized_start=1940
+  _globals['_CHANNEL']._serialized_end=2010
   _globals['_NOTIFIEREVENT']._serialized_start=119
-  _globals['_NOTIFIEREVENT']._serialized_end=614
-  _globals['_MESSAGEREF']._serialized_start=616
-  _globals['_MESSAGEREF']._serialized_end=726
-  _globals['_MESSAGEACCEPTED']._serialized_start=729
-  _globals['_MESSAGEACCEPTED']._serialized_end=863
-  _globals['_MESSAGESUBMITTED']._serialized_start=865
-  _globals['_MESSAGESUBMITTED']._serialized_end=944
-  _globals['_MESSAGEDELIVERED']._serialized_start=946
-  _globals['_MESSAGEDELIVERED']._serialized_end=1010
-  _globals['_MESSAGEFAILED']._serialized_start=1013
-  _globals['_MESSAGEFAILED']._serialized_end=1271
-  _globals['_MESSAGEFAILED_REASON']._serialized_start=1156
-  _globals['_MESSAGEFAILED_REASON']._serialized_end=1271
-  _globals['_MESSAGEAMBIGUOUS']._serialized_start=1273
-  _globals['_MESSAGEAMBIGUOUS']._serialized_end=1353
-  _globals['_SMSRECEIVED']._serialized_start=1355
-  _globals['_SMSRECEIVED']._serialized_end=1404
-  _globals['_SMSLIMITTRIPPED']._serialized_start=1406
-  _globals['_SMSLIMITTRIPPED']._serialized_end=1444
+  _globals['_NOTIFIEREVENT']._serialized_end=685
+  _globals['_MESSAGEREF']._serialized_start=687
+  _globals['_MESSAGEREF']._serialized_end=797
+  _globals['_MESSAGEACCEPTED']._serialized_start=800
+  _globals['_MESSAGEACCEPTED']._serialized_end=934
+  _globals['_MESSAGESUBMITTED']._serialized_start=936
+  _globals['_MESSAGESUBMITTED']._serialized_end=1015
+  _globals['_MESSAGEDELIVERED']._serialized_start=1017
+  _globals['_MESSAGEDELIVERED']._serialized_end=1081
+  _globals['_MESSAGEFAILED']._serialized_start=1084
+  _globals['_MESSAGEFAILED']._serialized_end=1392
+  _globals['_MESSAGEFAILED_REASON']._serialized_start=1228
+  _globals['_MESSAGEFAILED_REASON']._serialized_end=1392
+  _globals['_MESSAGEAMBIGUOUS']._serialized_start=1394
+  _globals['_MESSAGEAMBIGUOUS']._serialized_end=1474
+  _globals['_SMSRECEIVED']._serialized_start=1476
+  _globals['_SMSRECEIVED']._serialized_end=1525
+  _globals['_SMSLIMITTRIPPED']._serialized_start=1527
+  _globals['_SMSLIMITTRIPPED']._serialized_end=1565
+  _globals['_SENDINGLIMITTRIPPED']._serialized_start=1568
+  _globals['_SENDINGLIMITTRIPPED']._serialized_end=1938
+  _globals['_SENDINGLIMITTRIPPED_LIMIT']._serialized_start=1778
+  _globals['_SENDINGLIMITTRIPPED_LIMIT']._serialized_end=1862
+  _globals['_SENDINGLIMITTRIPPED_REFUSED']._serialized_start=1864
+  _globals['_SENDINGLIMITTRIPPED_REFUSED']._serialized_end=1938
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class NotifierEvent(_message.Message):
     MESSAGE_ACCEPTED_FIELD_NUMBER: _builtins.int
     SMS_RECEIVED_FIELD_NUMBER: _builtins.int
     SMS_LIMIT_TRIPPED_FIELD_NUMBER: _builtins.int
+    SENDING_LIMIT_TRIPPED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -79,6 +80,8 @@ class NotifierEvent(_message.Message):
     def sms_received(self) -> Global___SmsReceived: ...
     @_builtins.property
     def sms_limit_tripped(self) -> Global___SmsLimitTripped: ...
+    @_builtins.property
+    def sending_limit_tripped(self) -> Global___SendingLimitTripped: ...
     def __init__(
         self,
         *,
@@ -90,12 +93,13 @@ class NotifierEvent(_message.Message):
         message_accepted: Global___MessageAccepted | None = ...,
         sms_received: Global___SmsReceived | None = ...,
         sms_limit_tripped: Global___SmsLimitTripped | None = ...,
+        sending_limit_tripped: Global___SendingLimitTripped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sending_limit_tripped", b"sending_limit_tripped", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "message_accepted", b"message_accepted", "message_ambiguous", b"message_ambiguous", "message_delivered", b"message_delivered", "message_failed", b"message_failed", "message_submitted", b"message_submitted", "meta", b"meta", "sending_limit_tripped", b"sending_limit_tripped", "sms_limit_tripped", b"sms_limit_tripped", "sms_received", b"sms_received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous", "message_accepted", "sms_received", "sms_limit_tripped"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["message_submitted", "message_delivered", "message_failed", "message_ambiguous", "message_accepted", "sms_received", "sms_limit_tripped", "sending_limit_tripped"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -243,6 +247,10 @@ class MessageFailed(_message.Message):
         """A receipt says that it is undeliverable."""
         REASON_VOID: MessageFailed._Reason.ValueType  # 4
         """What was to be sent is gone: the code was used, superseded or has expired."""
+        REASON_NUMBER_CAP: MessageFailed._Reason.ValueType  # 5
+        """Too many SMS to that number within a day; nothing went out."""
+        REASON_PREFIX_BUDGET: MessageFailed._Reason.ValueType  # 6
+        """Too many SMS to that range of numbers or that country within an hour; nothing went out."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Why."""
@@ -257,6 +265,10 @@ class MessageFailed(_message.Message):
     """A receipt says that it is undeliverable."""
     REASON_VOID: MessageFailed.Reason.ValueType  # 4
     """What was to be sent is gone: the code was used, superseded or has expired."""
+    REASON_NUMBER_CAP: MessageFailed.Reason.ValueType  # 5
+    """Too many SMS to that number within a day; nothing went out."""
+    REASON_PREFIX_BUDGET: MessageFailed.Reason.ValueType  # 6
+    """Too many SMS to that range of numbers or that country within an hour; nothing went out."""
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -359,3 +371,91 @@ class SmsLimitTripped(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SmsLimitTripped: _TypeAlias = SmsLimitTripped  # noqa: Y015
+
+@_typing.final
+class SendingLimitTripped(_message.Message):
+    """So many SMS went to one number, one range of numbers or one country that the next is refused: its MessageFailed says so. In a
+    stream of its own for each that is counted, under an id that was drawn for it and is forgotten with the count.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Limit:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _LimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SendingLimitTripped._Limit.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        LIMIT_UNSPECIFIED: SendingLimitTripped._Limit.ValueType  # 0
+        """Never sent."""
+        LIMIT_NUMBER: SendingLimitTripped._Limit.ValueType  # 1
+        """SMS to one number within 24 hours."""
+        LIMIT_RANGE: SendingLimitTripped._Limit.ValueType  # 2
+        """SMS to a range of numbers, those that differ in their last digits alone, within an hour."""
+        LIMIT_COUNTRY: SendingLimitTripped._Limit.ValueType  # 3
+        """SMS to a country within an hour."""
+
+    class Limit(_Limit, metaclass=_LimitEnumTypeWrapper):
+        """What is limited."""
+
+    LIMIT_UNSPECIFIED: SendingLimitTripped.Limit.ValueType  # 0
+    """Never sent."""
+    LIMIT_NUMBER: SendingLimitTripped.Limit.ValueType  # 1
+    """SMS to one number within 24 hours."""
+    LIMIT_RANGE: SendingLimitTripped.Limit.ValueType  # 2
+    """SMS to a range of numbers, those that differ in their last digits alone, within an hour."""
+    LIMIT_COUNTRY: SendingLimitTripped.Limit.ValueType  # 3
+    """SMS to a country within an hour."""
+
+    class _Refused:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RefusedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SendingLimitTripped._Refused.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REFUSED_UNSPECIFIED: SendingLimitTripped._Refused.ValueType  # 0
+        """Never sent."""
+        REFUSED_STRANGERS: SendingLimitTripped._Refused.ValueType  # 1
+        """Who has no account: what is left is kept for those who have one."""
+        REFUSED_ALL: SendingLimitTripped._Refused.ValueType  # 2
+        """Everybody."""
+
+    class Refused(_Refused, metaclass=_RefusedEnumTypeWrapper):
+        """Who is refused."""
+
+    REFUSED_UNSPECIFIED: SendingLimitTripped.Refused.ValueType  # 0
+    """Never sent."""
+    REFUSED_STRANGERS: SendingLimitTripped.Refused.ValueType  # 1
+    """Who has no account: what is left is kept for those who have one."""
+    REFUSED_ALL: SendingLimitTripped.Refused.ValueType  # 2
+    """Everybody."""
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    CALLING_CODE_FIELD_NUMBER: _builtins.int
+    limit: Global___SendingLimitTripped.Limit.ValueType
+    """Which limit."""
+    refused: Global___SendingLimitTripped.Refused.ValueType
+    """Who is refused."""
+    calling_code: _builtins.int
+    """The country's calling code, 7 say; 0 if the number has none."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of the messages that are counted went out, to a sixtieth of the limit's time."""
+
+    def __init__(
+        self,
+        *,
+        limit: Global___SendingLimitTripped.Limit.ValueType = ...,
+        refused: Global___SendingLimitTripped.Refused.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        calling_code: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calling_code", b"calling_code", "limit", b"limit", "refused", b"refused", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendingLimitTripped: _TypeAlias = SendingLimitTripped  # noqa: Y015

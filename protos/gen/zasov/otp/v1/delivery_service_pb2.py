@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/otp/v1/delivery_service.proto\x12\x0czasov.otp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"H\n\x0c\x43laimRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08\x63laimant\x18\x03 \x01(\t\"\xa0\x01\n\rClaimResponse\x12\r\n\x05phone\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cremaining_ms\x18\x06 \x01(\x03\x12\r\n\x05\x65mail\x18\x07 \x01(\t\"g\n\rReportRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.zasov.otp.v1.DeliveryOutcome\"\x10\n\x0eReportResponse*k\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_SENT\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x32\x98\x01\n\x0f\x44\x65liveryService\x12@\n\x05\x43laim\x12\x1a.zasov.otp.v1.ClaimRequest\x1a\x1b.zasov.otp.v1.ClaimResponse\x12\x43\n\x06Report\x12\x1b.zasov.otp.v1.ReportRequest\x1a\x1c.zasov.otp.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/otp/v1/delivery_service.proto\x12\x0czasov.otp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"H\n\x0c\x43laimRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08\x63laimant\x18\x03 \x01(\t\"\xb5\x01\n\rClaimResponse\x12\r\n\x05phone\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cremaining_ms\x18\x06 \x01(\x03\x12\r\n\x05\x65mail\x18\x07 \x01(\t\x12\x13\n\x0bhas_account\x18\x08 \x01(\x08\"g\n\rReportRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12.\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.zasov.otp.v1.DeliveryOutcome\"\x10\n\x0eReportResponse*k\n\x0f\x44\x65liveryOutcome\x12 \n\x1c\x44\x45LIVERY_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_OUTCOME_SENT\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_OUTCOME_FAILED\x10\x02\x32\x98\x01\n\x0f\x44\x65liveryService\x12@\n\x05\x43laim\x12\x1a.zasov.otp.v1.ClaimRequest\x1a\x1b.zasov.otp.v1.ClaimResponse\x12\x43\n\x06Report\x12\x1b.zasov.otp.v1.ReportRequest\x1a\x1c.zasov.otp.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.otp.v1.delivery_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYOUTCOME']._serialized_start=446
-  _globals['_DELIVERYOUTCOME']._serialized_end=553
+  _globals['_DELIVERYOUTCOME']._serialized_start=467
+  _globals['_DELIVERYOUTCOME']._serialized_end=574
   _globals['_CLAIMREQUEST']._serialized_start=86
   _globals['_CLAIMREQUEST']._serialized_end=158
   _globals['_CLAIMRESPONSE']._serialized_start=161
-  _globals['_CLAIMRESPONSE']._serialized_end=321
-  _globals['_REPORTREQUEST']._serialized_start=323
-  _globals['_REPORTREQUEST']._serialized_end=426
-  _globals['_REPORTRESPONSE']._serialized_start=428
-  _globals['_REPORTRESPONSE']._serialized_end=444
-  _globals['_DELIVERYSERVICE']._serialized_start=556
-  _globals['_DELIVERYSERVICE']._serialized_end=708
+  _globals['_CLAIMRESPONSE']._serialized_end=342
+  _globals['_REPORTREQUEST']._serialized_start=344
+  _globals['_REPORTREQUEST']._serialized_end=447
+  _globals['_REPORTRESPONSE']._serialized_start=449
+  _globals['_REPORTRESPONSE']._serialized_end=465
+  _globals['_DELIVERYSERVICE']._serialized_start=577
+  _globals['_DELIVERYSERVICE']._serialized_end=729
 # @@protoc_insertion_point(module_scope)

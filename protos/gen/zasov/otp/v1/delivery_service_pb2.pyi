@@ -85,6 +85,7 @@ class ClaimResponse(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REMAINING_MS_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
+    HAS_ACCOUNT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """E.164 with the plus sign. Exactly one of phone and email is set: it says how the message travels."""
     language: _builtins.str
@@ -97,6 +98,8 @@ class ClaimResponse(_message.Message):
     """How long the code still lives, by the database's clock, milliseconds."""
     email: _builtins.str
     """All ASCII."""
+    has_account: _builtins.bool
+    """Whether the recipient has an account: then the message may use what the notifier's budgets keep back."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """A message that could only arrive later must not be delivered."""
@@ -111,10 +114,11 @@ class ClaimResponse(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         remaining_ms: _builtins.int = ...,
         email: _builtins.str = ...,
+        has_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "email", b"email", "expires_at", b"expires_at", "language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "email", b"email", "expires_at", b"expires_at", "has_account", b"has_account", "language", b"language", "phone", b"phone", "remaining_ms", b"remaining_ms", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

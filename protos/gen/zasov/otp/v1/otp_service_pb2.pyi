@@ -132,6 +132,7 @@ class IssueRequest(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     LEAST_DIGITS_FIELD_NUMBER: _builtins.int
+    HAS_ACCOUNT_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
     """UUID: the account, or the guard of an identifier that resolves to nothing. Cool-down and budget are counted by it."""
     flow_id: _builtins.str
@@ -140,6 +141,8 @@ class IssueRequest(_message.Message):
     """What the code is good for."""
     least_digits: _builtins.int
     """The code has at least so many digits: 4, 6 or 8; 0: as otp itself finds right. It finds more right, never fewer."""
+    has_account: _builtins.bool
+    """Whether the destination belongs to somebody who has an account. Told to the notifier at the claim and to nobody else."""
     @_builtins.property
     def destination(self) -> Global___Destination:
         """Where it goes. Unset: a decoy for somebody unknown; it costs and answers the same, is never delivered, never right."""
@@ -157,10 +160,11 @@ class IssueRequest(_message.Message):
         destination: Global___Destination | None = ...,
         origin: _meta_pb2.Origin | None = ...,
         least_digits: _builtins.int = ...,
+        has_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "flow_id", b"flow_id", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "flow_id", b"flow_id", "has_account", b"has_account", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
