@@ -1,8 +1,9 @@
 """SMPP 3.4 for asyncio: our session over the codec of `smpplib`. See docs of SmppClient."""
 
+from services.notifier.smpp.bind import BindFailed, BindRefused
 from services.notifier.smpp.client import SmppClient
 from services.notifier.smpp.inbound import InboundSms, Refused
-from services.notifier.smpp.link import BindFailed, BindRefused, LinkCounters
+from services.notifier.smpp.link import LinkCounters
 from services.notifier.smpp.outcomes import NotSent, Outcome, Sent, Unknown
 from services.notifier.smpp.receipts import MessageState, Receipt, id_spellings
 from services.notifier.smpp.settings import SmppSettings

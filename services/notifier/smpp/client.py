@@ -9,9 +9,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from services.notifier.smpp.bind import BindFailed, BindRefused, open_link
 from services.notifier.smpp.codec import Fields, Pdu, encode
 from services.notifier.smpp.inbound import InboundSms, NotForUs, Refused, read_delivery
-from services.notifier.smpp.link import BindFailed, BindRefused, Link, LinkCounters, open_link
+from services.notifier.smpp.link import Link, LinkCounters
 from services.notifier.smpp.outbound import NotSendable, parts_of
 from services.notifier.smpp.outcomes import (
     ESME_ROK,

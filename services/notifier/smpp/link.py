@@ -20,29 +20,11 @@ from services.notifier.smpp.outcomes import (
 )
 from services.notifier.smpp.pacing import TokenBucket
 from services.notifier.smpp.settings import SmppSettings
+from services.notifier.smpp.window import Window
 
 log = logging.getLogger(__name__)
 
 _DELIVER_SM = 0x00000005
-
-
-class BindFailed(Exception):
-    """No session: the SMSC could not be reached, said nothing, or (see BindRefused) said no."""
-
-
-class BindRefused(BindFailed):
-    """The SMSC answered the bind with `status` (SMPP 3.4 section 5.1.3)."""
-
-    # Invalid system_id, password, system_type, or "bind failed": trying again alone can't help.
-    PERMANENT = frozenset({0x0D, 0x0E, 0x0F, 0x53})
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the SMSC refused the bind with status 0x{status:08x}")
-        self.status = status
-
-    @property
-    def is_permanent(self) -> bool:
-        return self.status in self.PERMANENT
 
 
 @dataclass(slots=True)
@@ -60,14 +42,8 @@ class LinkCounters:
     undecodable: int = 0
 
 
-@dataclass(slots=True)
-class _Pending:
-    answer: asyncio.Future[Outcome]
-    timer: asyncio.TimerHandle
-
-
 class Link:
-    """Made by `open_link`; `run` must be awaited for anything to be read."""
+    """Made by `open_link` (services/notifier/smpp/bind.py); `run` must be awaited for anything to be read."""
 
     def __init__(
         self,
@@ -87,11 +63,8 @@ class Link:
         self._handlers = handlers
         self._loop = asyncio.get_running_loop()
         self._sequence = 1  # was the bind
-        self._window = asyncio.Semaphore(settings.window)
+        self._window = Window(settings.window, settings.response_timeout_s, self._unanswered)
         self._inbound = asyncio.Semaphore(settings.inbound_window)
-        self._pending: dict[int, _Pending] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._unbound: asyncio.Future[None] = self._loop.create_future()
         self._leaving = False
@@ -118,16 +91,16 @@ class Link:
 
         `build` makes the PDU from its sequence number at the last moment, and may raise NotSendable or PduError.
         """
-        await self._window.acquire()
+        await self._window.take_place()
         try:
             outcome = await self._put_on_the_wire(build)
         except BaseException:
-            self._window.release()
+            self._window.give_place_back()
             raise
         if isinstance(outcome, NotSent):
-            self._window.release()
+            self._window.give_place_back()
             return outcome
-        # From here the slot belongs to the pending entry: it stays taken until the SMSC answers or its time is over,
+        # From here the place is that of the submit on the wire: it stays taken until the SMSC answers or its time is over,
         # even if the caller gives up, or else the window would not bound what may be unknown.
         return await outcome
 
@@ -148,31 +121,16 @@ class Link:
             return NotSent(error.reason, retryable=error.retryable)
         except PduError as error:
             return NotSent(error.reason, retryable=False)
-        answer: asyncio.Future[Outcome] = self._loop.create_future()
-        timer = self._loop.call_later(self._settings.response_timeout_s, self._expire, sequence)
-        self._pending[sequence] = _Pending(answer, timer)
-        self._idle.clear()
+        answer = self._window.sent(sequence)
         self._writer.write(raw)
         return answer
 
-    def _expire(self, sequence: int) -> None:
-        if self._paused and (pending := self._pending.get(sequence)):
+    def _unanswered(self, sequence: int, sent_at: float) -> None:
+        if self._paused:
             # The answer may well lie in the socket, which we chose not to read.
-            pending.timer = self._loop.call_later(self._settings.response_timeout_s, self._expire, sequence)
+            self._window.extend(sequence)
             return
-        self._settle(sequence, Unknown("the SMSC did not answer in time"))
-
-    def _settle(self, sequence: int, outcome: Outcome) -> None:
-        pending = self._pending.pop(sequence, None)
-        if pending is None:
-            self._counters.late_responses += 1
-            return
-        pending.timer.cancel()
-        self._window.release()
-        if not self._pending:
-            self._idle.set()
-        if not pending.answer.done():  # the caller may have been cancelled
-            pending.answer.set_result(outcome)
+        self._window.settle(sequence, Unknown("the SMSC did not answer in time"))
 
     def _end(self, reason: str) -> None:
         if not self._ended.done():
@@ -186,8 +144,7 @@ class Link:
             self._writer.close()
         else:
             self._writer.transport.abort()
-        for sequence in list(self._pending):
-            self._settle(sequence, Unknown("the link was lost before the SMSC answered"))
+        self._window.settle_all(Unknown("the link was lost before the SMSC answered"))
 
     def _next_sequence(self) -> int:
         self._sequence = self._sequence % MAX_SEQUENCE + 1
@@ -241,7 +198,8 @@ class Link:
             self._bucket.slow_down(self._loop.time())
         elif status == ESME_ROK:
             self._bucket.recover()
-        self._settle(sequence, outcome_of_response(command, status, message_id))
+        if not self._window.settle(sequence, outcome_of_response(command, status, message_id)):
+            self._counters.late_responses += 1
 
     def _on_undecodable(self, error: PduError) -> None:
         self._counters.undecodable += 1
@@ -249,7 +207,7 @@ class Link:
         if error.command_id == _DELIVER_SM:
             self._write("deliver_sm_resp", error.sequence, ESME_RX_P_APPN)
         elif error.is_response:
-            if error.sequence in self._pending:
+            if error.sequence in self._window:
                 self._on_answer("undecodable", error.sequence, error.status, "")
         else:
             self._write("generic_nack", error.sequence, ESME_RINVCMDID)
@@ -308,7 +266,7 @@ class Link:
         self._leaving = True
         try:
             async with asyncio.timeout(self._settings.response_timeout_s):
-                await self._idle.wait()
+                await self._window.until_idle()
         except TimeoutError:
             pass
         self._write("unbind_resp", sequence)
@@ -316,7 +274,7 @@ class Link:
 
     async def drain(self) -> None:
         """Wait until nothing is outstanding: at most the response time-out (longer only while not reading)."""
-        await self._idle.wait()
+        await self._window.until_idle()
 
     async def unbind(self) -> None:
         """Say goodbye and end; waits for the answer as for any other."""
@@ -325,59 +283,3 @@ class Link:
         ends: set[asyncio.Future[None] | asyncio.Future[str]] = {self._unbound, self._ended}
         await asyncio.wait(ends, timeout=self._settings.response_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         self._end("unbound")
-
-
-async def open_link(
-    settings: SmppSettings,
-    bucket: TokenBucket,
-    counters: LinkCounters,
-    on_delivery: Callable[[Pdu], Awaitable[int]],
-    handlers: set[asyncio.Task[None]],
-) -> Link:
-    """Connect and bind as a transceiver (SMPP 3.4 section 4.1.5). Raises BindFailed or its BindRefused."""
-    try:
-        async with asyncio.timeout(settings.bind_timeout_s):
-            reader, writer = await asyncio.open_connection(settings.host, settings.port)
-            try:
-                await _bind(reader, writer, settings)
-            except BaseException:
-                writer.transport.abort()
-                raise
-    except TimeoutError:
-        raise BindFailed("the SMSC did not answer the bind in time") from None
-    except (OSError, asyncio.IncompleteReadError, FramingError, PduError) as error:
-        raise BindFailed(f"the SMSC could not be bound to ({type(error).__name__})") from None
-    counters.links += 1
-    return Link(reader, writer, settings, bucket, counters, on_delivery, handlers)
-
-
-async def _bind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: SmppSettings) -> None:
-    writer.write(
-        encode(
-            "bind_transceiver",
-            1,
-            {
-                "system_id": settings.system_id,
-                "password": settings.password,
-                "system_type": settings.system_type,
-            },
-        )
-    )
-    while True:
-        raw = await read_frame(reader)
-        try:
-            answer = decode(raw)
-            command, status = answer.command, answer.status
-        except PduError as error:
-            if error.command_id != 0x80000009:
-                raise
-            # Refusals often come without the body that the book asks for; the status stands in the header.
-            command, status = "bind_transceiver_resp", error.status
-            if status == ESME_ROK:
-                raise
-        if command == "enquire_link":
-            writer.write(encode("enquire_link_resp", answer.sequence))
-        elif command in ("bind_transceiver_resp", "generic_nack"):
-            if status != ESME_ROK or command == "generic_nack":
-                raise BindRefused(status)
-            return

@@ -340,7 +340,7 @@ async def test_a_lost_link_is_bound_again(client: SmppClient, handsets: Handsets
 async def test_an_unbinding_smsc_still_answers_what_it_has(client: SmppClient, handsets: Handsets) -> None:
     await handsets.set_behaviour(response_delay_s=0.1)
     submits = [asyncio.ensure_future(submit(client)) for _ in range(5)]
-    await until(lambda: client._link is not None and len(client._link._pending) == 5)
+    await until(lambda: client._link is not None and len(client._link._window) == 5)
     await handsets.unbind_all()
     assert all(isinstance(outcome, Sent) for outcome in await asyncio.gather(*submits))
     await until(lambda: client.counters.links == 2)
