@@ -33,9 +33,11 @@ class Behaviour:
     lose_count: int = 0  # neither kept nor answered
     drop_response_count: int = 0  # kept and delivered, not answered
     receipt_form: ReceiptForm = "text"
+    answer_decimal_ids: bool = False  # and receipts write them in hexadecimal all the same
     receipt_before_response: bool = False
     final_state: str = "DELIVERED"  # any other, and messages don't reach the handset
     ignore_enquire_link: bool = False
+    twice: bool = False  # every answer to a submit and every delivery is sent a second time
     retry_s: float = 0.2  # before what the application did not acknowledge is sent again
 
     def changed(self, knobs: dict[str, Any]) -> "Behaviour":

@@ -154,7 +154,10 @@ class Session:
                 self._centre.begin(message)
 
     def _respond(self, pdu: Pdu, *, status: int = ESME_ROK, message_id: str = "") -> None:
-        self.write(encode("submit_sm_resp", pdu.sequence, {"message_id": message_id}, status=status))
+        if message_id and self._centre.behaviour.answer_decimal_ids:
+            message_id = str(int(message_id, 16))
+        answer = encode("submit_sm_resp", pdu.sequence, {"message_id": message_id}, status=status)
+        self.write(answer * 2 if self._centre.behaviour.twice else answer)
 
     # -- deliveries
 
@@ -170,6 +173,8 @@ class Session:
         again_in: float | None = 0.0  # at once, to the next connection, if this one is lost
         try:
             self.write(encode("deliver_sm", sequence, delivery.fields))
+            if self._centre.behaviour.twice:
+                self.write(encode("deliver_sm", self._next_sequence(), delivery.fields))
             async with asyncio.timeout(_ACKNOWLEDGE_WITHIN_S):
                 status = await answer
             again_in = None if status in (ESME_ROK, ESME_RX_P_APPN) else self._centre.behaviour.retry_s

@@ -1,7 +1,7 @@
 """Brings messages out: claims, records `submitting`, submits, stores what followed, reports.
 
 A new message is handed over in memory the moment its row is committed; the poll finds what is left: retries that are due,
-messages of dead workers, reports that were not taken. As many are in hand at once as the SMSC's window holds.
+messages of dead workers, reports that were not taken. As many are in hand at once as the SMSCs' windows hold.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Dispatcher:
     @property
     def has_room(self) -> bool:
         """Whether a new message would be taken at once. If not it is stored as due, and found when a place is free."""
-        if len(self._tasks) < self._settings.smpp_window and self.can_send and not self._draining:
+        if len(self._tasks) < self._settings.sms_in_hand and self.can_send and not self._draining:
             return True
         self._more = True
         return False
@@ -99,7 +99,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
     async def _take_due(self) -> None:
-        free = self._settings.smpp_window - len(self._tasks)
+        free = self._settings.sms_in_hand - len(self._tasks)
         if free <= 0 or self._draining:
             self._more = True
             return
@@ -122,7 +122,6 @@ class Dispatcher:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        metrics.SMSC_BOUND.set(ChannelId.SMS in self._up())
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -16,4 +16,5 @@ REPORT_FAILURES = Counter("zasov_notifier_report_failures_total", "Reports that 
 LEASES_LOST = Counter("zasov_notifier_leases_lost_total", "Outcomes that came after another worker had taken over.")
 RECEIPTS = Counter("zasov_notifier_receipts_total", "Receipts from the SMSC.", ["state", "found"])
 INBOUND = Counter("zasov_notifier_inbound_total", "What became of SMS from subscribers.", ["outcome"])
-SMSC_BOUND = Gauge("zasov_notifier_smsc_bound", "1 while a session with the SMSC stands.")
+SMSC_BOUND = Gauge("zasov_notifier_smsc_bound", "1 while a session with the SMSC stands.", ["smsc"])
+SMSC_SUBMITS = Counter("zasov_notifier_smsc_submits_total", "What each SMSC made of messages.", ["smsc", "outcome"])

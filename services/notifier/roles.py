@@ -25,6 +25,7 @@ from services.notifier import planner
 from services.notifier.channels import Channel
 from services.notifier.channels.email import EmailChannel
 from services.notifier.channels.sms import SmsChannel
+from services.notifier.channels.smsc import Smsc
 from services.notifier.dispatcher import Dispatcher
 from services.notifier.domain import ChannelId
 from services.notifier.housekeeping import forget_for_ever
@@ -95,16 +96,9 @@ async def dispatching(
         otp = await stack.enter_async_context(open_channel(settings.otp_address))
         auth = await stack.enter_async_context(open_channel(settings.auth_address))
         inbound = _inbound_store(settings, database)
-        sms = SmsChannel(
-            settings.smpp(),
-            store,
-            Receiving(inbound, _sealer(settings), settings.inbound_numbers.split(",")),
-            smsc_id=settings.smpp_smsc_id,
-            source=settings.smpp_source,
-            receipt_ids=settings.smpp_receipt_ids,
-        )
-        await stack.enter_async_context(sms.client)
-        channels: dict[ChannelId, Channel] = {ChannelId.SMS: sms}
+        texts = Receiving(inbound, _sealer(settings), settings.inbound_numbers.split(","))
+        sms = SmsChannel([Smsc(account, store, texts) for account in settings.smscs()])
+        channels: dict[ChannelId, Channel] = {ChannelId.SMS: await stack.enter_async_context(sms)}
         if (mail_server := settings.mail_server()) is not None:
             channels[ChannelId.EMAIL] = await stack.enter_async_context(EmailChannel(mail_server))
         moments = Moments(settings.time_zone)

@@ -3,20 +3,19 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.lifecycle import split_address
 from services.chassis.settings import ChassisSettings
+from services.notifier.channels.sms_settings import SmsSettings
 from services.notifier.domain import Policy
 from services.notifier.inbound.domain import Rules
 from services.notifier.limits.settings import LimitSettings
 from services.notifier.mail.settings import MailSettings
 from services.notifier.moments import Moments
-from services.notifier.smpp import SmppSettings
 
 
-class NotifierSettings(LimitSettings, MailSettings, ChassisSettings):
+class NotifierSettings(LimitSettings, MailSettings, SmsSettings, ChassisSettings):
     """What the notifier's roles read."""
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_NOTIFIER_", extra="ignore")
@@ -24,21 +23,6 @@ class NotifierSettings(LimitSettings, MailSettings, ChassisSettings):
     auth_address: str = Field(default="127.0.0.1:50051", description="gRPC address of auth: notices are claimed there.")
     otp_address: str = Field(default="127.0.0.1:50052", description="gRPC address of otp: codes are claimed there.")
     claim_timeout_s: float = Field(default=1.0, gt=0, description="A claim or report that takes longer is given up.")
-
-    smpp_address: str = Field(default="127.0.0.1:2775", description="host:port of the SMSC.")
-    smpp_system_id: str = Field(default="zasov", description="Account at the SMSC, at most 15 characters.")
-    smpp_password: SecretStr = Field(default=SecretStr(""), description="Its password, at most 8 characters.")
-    smpp_system_type: str = Field(default="", description="The system_type of the bind, if the SMSC wants one.")
-    smpp_source: str = Field(default="Zasov", description="Sender: a number, a short code or a name of up to 11 characters.")
-    smpp_window: int = Field(default=50, ge=1, description="Submits without an answer; also how many messages are in hand.")
-    smpp_rate: float = Field(default=100.0, gt=0, description="Submits a second.")
-    smpp_response_timeout_s: float = Field(default=10.0, gt=0, description="A submit unanswered for longer is ambiguous.")
-    smpp_enquire_idle_s: float = Field(default=15.0, gt=0, description="Quiet time after which the link is tested.")
-    smpp_reconnect_max_s: float = Field(default=10.0, gt=0, description="Longest pause between attempts to bind.")
-    smpp_smsc_id: str = Field(default="smsc", description="Names the SMSC, within which message ids are unique.")
-    smpp_receipt_ids: Literal["as_answered", "decimal", "hexadecimal"] = Field(
-        default="as_answered", description="How receipts write an id that the response wrote in the other base."
-    )
 
     event_max_age_s: float = Field(default=3600.0, gt=0, description="Messages for older events are void.")
     notice_lifetime_s: float = Field(default=6 * 3600.0, gt=0, description="A notice not sent by then is given up.")
@@ -89,20 +73,4 @@ class NotifierSettings(LimitSettings, MailSettings, ChassisSettings):
             code_resends=self.code_resends,
             retry_first=timedelta(seconds=self.retry_first_s),
             retry_most=timedelta(seconds=self.retry_most_s),
-        )
-
-    def smpp(self) -> SmppSettings:
-        """Raises ValueError on what SMPP can't carry."""
-        host, port = split_address(self.smpp_address)
-        return SmppSettings(
-            host=host,
-            port=port,
-            system_id=self.smpp_system_id,
-            password=self.smpp_password.get_secret_value(),
-            system_type=self.smpp_system_type,
-            window=self.smpp_window,
-            rate=self.smpp_rate,
-            response_timeout_s=self.smpp_response_timeout_s,
-            enquire_idle_s=self.smpp_enquire_idle_s,
-            reconnect_max_s=self.smpp_reconnect_max_s,
         )

@@ -1,113 +1,81 @@
-"""SMS over SMPP: submits, and what the SMSC hands over."""
+"""SMS over SMPP: by the first SMSC that can take a message, in order of preference (ADR 0030)."""
 
 import asyncio
-from typing import Literal, Protocol
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
-from services.notifier import metrics
-from services.notifier.channels import InDoubt, Outcome, Outgoing, PutOff, Refused, Taken
-from services.notifier.domain import ChannelId, PartState
-from services.notifier.smpp import (
-    BindRefused,
-    InboundSms,
-    MessageState,
-    NotSent,
-    Receipt,
-    Sent,
-    SmppClient,
-    SmppSettings,
-    Unknown,
-)
-
-ReceiptIds = Literal["as_answered", "decimal", "hexadecimal"]
-
-_FINAL = {
-    MessageState.DELIVERED: PartState.DELIVERED,
-    # Someone read it on the subscriber's behalf (SMPP 3.4 section 5.2.28).
-    MessageState.ACCEPTED: PartState.DELIVERED,
-    MessageState.EXPIRED: PartState.EXPIRED,
-    MessageState.DELETED: PartState.UNDELIVERABLE,
-    MessageState.UNDELIVERABLE: PartState.UNDELIVERABLE,
-    MessageState.REJECTED: PartState.UNDELIVERABLE,
-}
-
-
-class Receipts(Protocol):
-    async def receive(self, smsc_id: str, smsc_message_id: str, state: PartState) -> bool: ...
-
-
-class Texts(Protocol):
-    async def receive(self, sms: InboundSms) -> None: ...
+from services.notifier.channels import Outcome, Outgoing, PutOff, Refused
+from services.notifier.channels.smsc import Smsc
+from services.notifier.domain import ChannelId
 
 
 class SmsChannel:
-    """One account at one SMSC. `smsc_id` names the space of its message ids."""
+    """A context manager. All of its SMSCs are bound all the time, so that receipts and texts come from each."""
 
     id = ChannelId.SMS
 
-    def __init__(
-        self,
-        settings: SmppSettings,
-        receipts: Receipts,
-        texts: Texts,
-        *,
-        smsc_id: str,
-        source: str,
-        receipt_ids: ReceiptIds = "as_answered",
+    def __init__(self, smscs: Sequence[Smsc]) -> None:
+        self._smscs = tuple(smscs)
+
+    async def __aenter__(self) -> Self:
+        for smsc in self._smscs:
+            smsc.client.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.client = SmppClient(settings, self._on_receipt, texts.receive)
-        self._receipts = receipts
-        self._smsc_id = smsc_id
-        self._source = source
-        self._receipt_ids = receipt_ids
+        await asyncio.gather(*(smsc.client.close() for smsc in self._smscs))
 
     @property
     def is_up(self) -> bool:
-        return self.client.bound
+        return any(smsc.is_up for smsc in self._smscs)
 
     async def wait_up(self, timeout_s: float) -> None:
+        waits = [asyncio.create_task(smsc.wait_up(timeout_s)) for smsc in self._smscs]
         try:
-            await self.client.wait_bound(timeout_s)
-        except BindRefused:
-            # The operator must mend it; the client goes on trying, and asking it faster would not help.
-            await asyncio.sleep(timeout_s)
-        except TimeoutError:
-            pass
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def dispatch(self, outgoing: Outgoing) -> Outcome:
-        outcome = await self.client.submit(
-            destination=outgoing.destination, text=outgoing.text, source=self._source, validity=outgoing.validity
-        )
-        match outcome:
-            case Sent(ids):
-                return Taken(self._smsc_id, tuple(self._spelt(one, in_receipt=False) for one in ids))
-            case NotSent(retryable=True):
-                return PutOff()
-            case NotSent(status=status):
-                return Refused(status or 0)
-            case Unknown():
-                return InDoubt()
-
-    async def _on_receipt(self, receipt: Receipt) -> None:
-        """Returns when the receipt is committed: only then is it acknowledged."""
-        state = _FINAL.get(receipt.state)
-        if state is None:
-            return
-        found = await self._receipts.receive(self._smsc_id, self._spelt(receipt.message_id, in_receipt=True), state)
-        metrics.RECEIPTS.labels(state, "yes" if found else "no").inc()
-
-    def _spelt(self, message_id: str, *, in_receipt: bool) -> str:
-        """Some SMSCs answer an id in hexadecimal and write it in decimal in the receipt, or the other way round.
-
-        Set for each SMSC and not guessed: the other spelling of a small id is often another message's.
-        """
-        if self._receipt_ids == "as_answered":
-            return message_id
-        return one_spelling(message_id, 10 if in_receipt == (self._receipt_ids == "decimal") else 16)
+        """Each SMSC is asked once at most. What the last one said counts."""
+        valid_until = _now() + outgoing.validity.total_seconds()
+        outcome: Outcome = PutOff()
+        untried = list(self._smscs)
+        while (smsc := preferred(untried)) is not None:
+            untried.remove(smsc)
+            outcome = await smsc.submit(replace(outgoing, validity=timedelta(seconds=max(0.0, valid_until - _now()))))
+            if not may_go_elsewhere(outcome):
+                break
+        return outcome
 
 
-def one_spelling(message_id: str, base: int) -> str:
-    """An id that is a number, in one spelling whatever its base, case and leading zeros; any other as it is."""
-    try:
-        return str(int(message_id, base))
-    except ValueError:
-        return message_id
+def preferred(smscs: Collection[Smsc]) -> Smsc | None:
+    """The first that is up; one that is throttled or silent only if there is no other. None: none is up."""
+    up = [smsc for smsc in smscs if smsc.is_up]
+    return next((smsc for smsc in up if not smsc.is_held_up), up[0] if up else None)
+
+
+def may_go_elsewhere(outcome: Outcome) -> bool:
+    """Only what has certainly not been sent, and what another SMSC may see otherwise.
+
+    A message in doubt may arrive: whether it is sent once more is decided by the policy of its kind and by nothing else.
+    What no SMSC was asked for (status 0) can be sent by none.
+    """
+    match outcome:
+        case PutOff():
+            return True
+        case Refused(status):
+            return status != 0
+        case _:
+            return False
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -4,6 +4,7 @@ from services.notifier.smpp.bind import BindFailed, BindRefused
 from services.notifier.smpp.client import SmppClient
 from services.notifier.smpp.inbound import InboundSms, Refused
 from services.notifier.smpp.link import LinkCounters
+from services.notifier.smpp.outbound import is_source
 from services.notifier.smpp.outcomes import NotSent, Outcome, Sent, Unknown
 from services.notifier.smpp.receipts import MessageState, Receipt, id_spellings
 from services.notifier.smpp.settings import SmppSettings
@@ -24,5 +25,6 @@ __all__ = [
     "SmppSettings",
     "Unknown",
     "id_spellings",
+    "is_source",
     "parts_count",
 ]

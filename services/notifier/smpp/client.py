@@ -82,6 +82,11 @@ class SmppClient:
     def bound(self) -> bool:
         return self._link is not None and self._link.usable
 
+    @property
+    def held_up(self) -> bool:
+        """Whether a message would have to wait here for a throttled or silent SMSC: another one should be asked first."""
+        return self._bucket.is_behind(_now()) or (self._link is not None and self._link.is_silent)
+
     async def wait_bound(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for a session.
 

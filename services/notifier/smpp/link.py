@@ -70,10 +70,18 @@ class Link:
         self._leaving = False
         self._paused = False  # not reading: silence is then our own doing
         self._heard_at = self._loop.time()
+        self._silence_s = min(settings.silence_s, settings.response_timeout_s)
+        self._owing_since: float | None = None  # when the SMSC last answered a submit, or was sent one, and owes more
 
     @property
     def usable(self) -> bool:
         return not self._leaving and not self._ended.done() and not self._writer.is_closing()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it owes answers to submits and has given none for a while: likely hung, and not yet known to be."""
+        since = self._owing_since
+        return since is not None and not self._paused and self._loop.time() - since >= self._silence_s
 
     async def run(self) -> str:
         """Read until the link is lost; why it was. Every submit in the window is then Unknown."""
@@ -91,7 +99,12 @@ class Link:
 
         `build` makes the PDU from its sequence number at the last moment, and may raise NotSendable or PduError.
         """
+        waited = self._window.is_full
         await self._window.take_place()
+        if waited and self.is_silent:
+            # A hung SMSC leaves one window in doubt, and not a second one of those that waited for the first.
+            self._window.give_place_back()
+            return NotSent("the SMSC is silent", retryable=True)
         try:
             outcome = await self._put_on_the_wire(build)
         except BaseException:
@@ -121,6 +134,8 @@ class Link:
             return NotSent(error.reason, retryable=error.retryable)
         except PduError as error:
             return NotSent(error.reason, retryable=False)
+        if self._owing_since is None:
+            self._owing_since = self._loop.time()
         answer = self._window.sent(sequence)
         self._writer.write(raw)
         return answer
@@ -130,6 +145,8 @@ class Link:
             # The answer may well lie in the socket, which we chose not to read.
             self._window.extend(sequence)
             return
+        if self._heard_at <= sent_at:
+            self._write("enquire_link", self._next_sequence())  # has it lost one, or is it gone?
         self._window.settle(sequence, Unknown("the SMSC did not answer in time"))
 
     def _end(self, reason: str) -> None:
@@ -161,6 +178,8 @@ class Link:
             while True:
                 raw = await read_frame(self._reader)
                 self._heard_at = self._loop.time()
+                if not len(self._window):
+                    self._owing_since = None
                 try:
                     pdu = decode(raw)
                 except PduError as error:
@@ -200,6 +219,7 @@ class Link:
             self._bucket.recover()
         if not self._window.settle(sequence, outcome_of_response(command, status, message_id)):
             self._counters.late_responses += 1
+        self._owing_since = self._loop.time() if len(self._window) else None
 
     def _on_undecodable(self, error: PduError) -> None:
         self._counters.undecodable += 1

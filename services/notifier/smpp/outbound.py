@@ -39,6 +39,15 @@ def parts_of(*, destination: str, text: str, source: str, want_receipt: bool, re
     ]
 
 
+def is_source(address: str) -> bool:
+    """Whether it can be the sender of a message."""
+    try:
+        _source(address)
+    except NotSendable:
+        return False
+    return True
+
+
 def _destination(address: str) -> Fields:
     digits = address.removeprefix("+")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _ADDRESS_DIGITS):

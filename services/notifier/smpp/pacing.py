@@ -34,6 +34,11 @@ class TokenBucket:
         self._tokens -= 1
         return max(0.0, -self._tokens / self._rate)
 
+    def is_behind(self, now: float) -> bool:
+        """Whether it was slowed down, and a message would have to wait for that lower rate."""
+        saved = self._tokens if self._at is None else self._tokens + (now - self._at) * self._rate
+        return self._rate < self._full_rate and saved < 1
+
     def slow_down(self, now: float) -> None:
         if self._slowed_at is not None and now - self._slowed_at < self.PATIENCE_S:
             return

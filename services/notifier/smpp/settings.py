@@ -15,6 +15,7 @@ class SmppSettings:
     window: int = 50  # submits without an answer
     rate: float = 100.0  # submits a second
     response_timeout_s: float = 10.0
+    silence_s: float = 2.0  # owing answers and giving none for so long, the SMSC is held up
     enquire_idle_s: float = 15.0
     bind_timeout_s: float = 10.0
     reconnect_min_s: float = 0.5

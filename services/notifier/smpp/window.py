@@ -35,6 +35,10 @@ class Window:
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._pending
 
+    @property
+    def is_full(self) -> bool:
+        return self._places.locked()
+
     async def take_place(self) -> None:
         await self._places.acquire()
 

@@ -193,7 +193,7 @@ async def test_while_the_database_is_away_the_smsc_tries_again_and_the_text_is_s
         sms: Any = dispatcher._channels[ChannelId.SMS]
         await wire.cut()
         sending = asyncio.ensure_future(handsets.send(PHONE, "3339", "ПАРОЛЬ", acknowledged=True))
-        await until(lambda: sms.client.counters.deliveries_put_off >= 2)
+        await until(lambda: sms._smscs[0].client.counters.deliveries_put_off >= 2)
         assert not sending.done()
         assert await received(database) == []
         await wire.mend()

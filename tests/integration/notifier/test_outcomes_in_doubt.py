@@ -218,11 +218,14 @@ async def test_a_message_of_three_parts_is_delivered_when_all_of_them_are(notifi
 
 
 @pytest.mark.row("M11")
-async def test_receipts_that_write_the_id_in_decimal_are_understood(
-    start: Start, handsets: Handsets, database: Database
+@pytest.mark.parametrize(
+    ("written", "behaviour"), [("decimal", {"receipt_form": "decimal_id"}), ("hexadecimal", {"answer_decimal_ids": True})]
+)
+async def test_receipts_that_write_the_id_in_another_base_are_understood(
+    start: Start, handsets: Handsets, database: Database, written: str, behaviour: dict[str, object]
 ) -> None:
-    await handsets.set_behaviour(receipt_form="decimal_id")
-    notifier = await start(smpp_receipt_ids="decimal")
+    await handsets.set_behaviour(**behaviour)
+    notifier = await start(smpp_receipt_ids=written)
     event = otp_issued()
     await notifier.meet(event)
     await comes_to(database, event, "delivered")

@@ -93,5 +93,5 @@ async def test_what_is_claimed_does_not_show_itself(settings: NotifierSettings) 
     claimed = Claimed(ChannelId.SMS, PHONE, "ru", {"code": CODE, "tag": TAG}, boottime(), has_account=True)
     outgoing = Outgoing(uuid4(), PHONE, f"Код {CODE}. Никому не сообщайте", timedelta(seconds=1))
     shown = repr(claimed) + str(claimed) + repr(claimed.recipient) + repr(outgoing) + str(outgoing)
-    shown += repr(settings) + repr(settings.smpp())
+    shown += repr(settings) + repr(settings.smscs())
     assert not [canary for canary in (*CANARIES, "devstack'") if canary in shown]

@@ -123,10 +123,10 @@ class SmscProcess:
 async def start_smsc(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[SmscProcess]]]:
     async with AsyncExitStack() as stack:
 
-        async def start(port: int = 0) -> SmscProcess:
+        async def start(port: int = 0, name: str = "smsc") -> SmscProcess:
             process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "devstack.smsc", "--listen", f"127.0.0.1:{port}", "--control", "127.0.0.1:0"],
-                *["--state-dir", str(tmp_path / "smsc"), "--system-id", "zasov", "--password", "devstack"],
+                *["--state-dir", str(tmp_path / name), "--system-id", "zasov", "--password", "devstack"],
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 cwd=Path(__file__).parents[3],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.notifier.channels.sms import one_spelling
+from services.notifier.channels.smsc import one_spelling
 from services.notifier.smpp import BindRefused, MessageState, NotSent, Sent, SmppClient
 from tests.integration.simulator import GREETING, PASSWORD, SYSTEM_ID, Simulator, simulating
 from tests.integration.smpp.conftest import NUMBER, Connect, Inbox

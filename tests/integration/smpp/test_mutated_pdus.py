@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from services.chassis.sms_coding import TextError
-from services.notifier.smpp import InboundSms
+from services.notifier.smpp import InboundSms, Sent
 from services.notifier.smpp.codec import PduError, decode, encode, read_frame
 from services.notifier.smpp.inbound import NotForUs, read_delivery
 from services.notifier.smpp.receipts import ReceiptError
@@ -119,6 +119,8 @@ class Storm:
                         self.good_acknowledged.set()
                 if pdu.command == "enquire_link_resp" and pdu.sequence == self._asked:
                     self._answered.set()
+                if pdu.command == "submit_sm":
+                    writer.write(encode("submit_sm_resp", pdu.sequence, {"message_id": "calm"}))
                 if pdu.command == "enquire_link":
                     writer.write(encode("enquire_link_resp", pdu.sequence))
 
@@ -135,6 +137,9 @@ async def test_mutated_pdus_by_the_thousand_end_no_client_and_are_acknowledged_o
         async with asyncio.timeout(60):
             await storm.good_acknowledged.wait()
         assert client.bound
+        outcome = await client.submit(destination=NUMBER, text="calm?", source="Zasov", validity=None)
+        assert isinstance(outcome, Sent)
+        assert outcome.message_id == "calm"
         await client.close()
     # What was acknowledged was handled, but for what is nobody's to handle.
     to_be_handled = sum(is_for_a_handler(storm.by_sequence.get(sequence, b"")) for sequence in storm.acknowledged)

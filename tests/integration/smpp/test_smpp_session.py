@@ -127,6 +127,23 @@ async def test_a_late_answer_is_not_taken_for_anothers(connect: Connect, smsc: S
     assert ids["next"] == outcome.message_ids
 
 
+async def test_an_answer_that_comes_twice_frees_one_place_and_is_not_taken_for_anothers(
+    connect: Connect, smsc: Smsc, handsets: Handsets
+) -> None:
+    client = await connect(smsc.address[1], window=2)
+    await handsets.set_behaviour(twice=True)
+    outcomes = [await submit(client) for _ in range(5)]
+    assert len({outcome.message_id for outcome in outcomes if isinstance(outcome, Sent)}) == 5
+    await until(lambda: client.counters.late_responses == 5)
+    await handsets.set_behaviour(response_delay_s=0.3)
+    waiting = [asyncio.ensure_future(submit(client)) for _ in range(10)]
+    await until(lambda: smsc.centre.submits == 7)
+    await asyncio.sleep(0.1)
+    assert smsc.centre.submits == 7
+    for one in waiting:
+        one.cancel()
+
+
 async def test_while_disconnected_nothing_is_sent_and_a_retry_is_safe(connect: Connect, start_smsc: StartSmsc) -> None:
     smsc = await start_smsc()
     client = await connect(smsc.port)

@@ -93,6 +93,16 @@ def test_a_throttled_window_halves_the_rate_once() -> None:
     assert bucket.rate == pytest.approx(100)
 
 
+def test_a_bucket_is_behind_only_when_slowed_and_spent() -> None:
+    bucket = TokenBucket(rate=10, burst=2)
+    for _ in range(5):
+        bucket.reserve(0.0)
+    assert not bucket.is_behind(0.0)  # busy at its full rate: others wait as ever
+    bucket.slow_down(0.0)
+    assert bucket.is_behind(0.5)
+    assert not bucket.is_behind(2.0)  # a token of the lower rate has been saved
+
+
 @pytest.mark.parametrize(
     ("status", "retryable"), [(0x58, True), (0x14, True), (0x0B, False), (0x45, False), (0x400, False), (0xFFFFFFFF, False)]
 )
