@@ -33,7 +33,7 @@ from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
 from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
-from services.auth.captcha_tokens import TokenCaptcha, read_public_key
+from services.auth.captcha_tokens import TokenCaptcha
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
 from services.auth.flows import Flows
@@ -54,6 +54,7 @@ from services.auth.servicers import (
 )
 from services.auth.settings import AuthSettings
 from services.auth.sign_in import SignIn
+from services.auth.signed_tokens import TokenKey, read_public_key
 from services.auth.temporary import TemporaryPasswords
 from services.auth.vault import Vaults
 from services.chassis import outbox_relay, streams
@@ -241,7 +242,7 @@ def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: Drawi
             return PictureCaptcha(seal, used, line, lifetime, settings.captcha_fixed_text)
         case "token":
             key = read_public_key(settings.keys_dir / "captcha-token.pem")
-            return TokenCaptcha(key, settings.captcha_token_audience, used)
+            return TokenCaptcha(TokenKey(key, settings.captcha_token_audience), used)
         case "none":
             return NoCaptcha()
 
