@@ -1,13 +1,14 @@
 """Auth's PostgreSQL: accounts, sessions, strangers. Reads take no lock; a write compares the version it was decided on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    ContactChangeRequested,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -27,6 +28,7 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
+_APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
     "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
@@ -51,6 +53,16 @@ class LiveSession:
     session_id: UUID
     token_hash: bytes
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is written in the transaction of an append, after it. sql: an expression that is true; `$12` in it is the account,
+    `{}` each of the arguments.
+    """
+
+    sql: str
+    arguments: tuple[object, ...] = field(repr=False)
 
 
 class Accounts:
@@ -110,18 +122,23 @@ class Accounts:
         return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
 
     async def append(
-        self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin | None, session: NewSession | None = None
+        self,
+        account: Account,
+        facts: Sequence[Fact],
+        now: datetime,
+        origin: Origin | None,
+        session: NewSession | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """Raises Conflict: reload and decide again. The session is the one that a SessionStarted among the facts is about."""
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
         keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
         await self._append(
-            events, facts,
-            "SELECT append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            events, facts, _with(beside),
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep, _notices(facts, events), self._notice_lifetime,
+            keep, _notices(facts, events), self._notice_lifetime, *events.arguments(), *(beside.arguments if beside else ()),
         )  # fmt: skip
 
     async def append_stranger(
@@ -129,7 +146,8 @@ class Accounts:
     ) -> None:
         """Raises Conflict."""
         events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
-        await self._append(events, facts, "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", version)
+        sql = "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        await self._append(events, facts, sql, version, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
         """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
@@ -184,7 +202,7 @@ class Accounts:
         with self._trace.step("append", stream=events.stream_id) as line:
             if self._trace.on:
                 line.say(events=_traced(events, facts))
-            appended = await self._database.fetch_value(sql, *arguments, *events.arguments())
+            appended = await self._database.fetch_value(sql, *arguments)
             if not appended:
                 line.drop()
         if not appended:
@@ -192,9 +210,17 @@ class Accounts:
         self._waker.wake()
 
 
+def _with(beside: Beside | None) -> str:
+    """One statement, and so one round trip: false, and no more, if the account has moved on."""
+    if beside is None:
+        return f"SELECT {_APPEND}"
+    written = beside.sql.format(*(f"${number}" for number in range(21, 21 + len(beside.arguments))))
+    return f"SELECT CASE WHEN NOT {_APPEND} THEN false ELSE {written} END"
+
+
 def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
     """Ids of the events that the subscriber is told of (M20)."""
-    told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood
+    told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood | ContactChangeRequested
     return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
 
 

@@ -31,10 +31,18 @@ class Codes:
         send_to: Destination | None,
         origin: Origin,
         least_digits: int,
+        first_half: str = "",
     ) -> pb.IssueResponse:
-        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any."""
+        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any.
+        first_half: of a slip's password: what isn't sent.
+        """
         request = pb.IssueRequest(
-            subject_id=str(subject_id), flow_id=str(flow_id), purpose=purpose, origin=origin, least_digits=least_digits
+            subject_id=str(subject_id),
+            flow_id=str(flow_id),
+            purpose=purpose,
+            origin=origin,
+            least_digits=least_digits,
+            first_half=first_half,
         )
         if send_to is not None:
             request.destination.language = send_to.language

@@ -1,7 +1,7 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -60,6 +60,8 @@ class Asked:
     origin: Origin
     least_digits: int = 0
     channel: Channel | None = None
+    # Of a slip's one-time password.
+    first_half: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Recovery:
         language = (contact.language if contact else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
         issued = await self.codes.issue(
-            asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits
+            asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits, asked.first_half
         )
         flow = Flow(
             flow_id=asked.flow_id,

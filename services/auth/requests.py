@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2
+from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
 
 from services.auth.identifiers import Identifier, parse_account_number, parse_contract_number, parse_phone
 from services.chassis.errors import invalid
@@ -12,6 +12,7 @@ _WithIdentifier = (
     | sign_in_service_pb2.SignInWithTemporaryPasswordRequest
     | recovery_service_pb2.StartRecoveryRequest
     | recovery_service_pb2.RequestTemporaryPasswordRequest
+    | staff_service_pb2.StartRecoveryAtOfficeRequest
 )
 
 

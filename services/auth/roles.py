@@ -17,6 +17,7 @@ from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
 from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
+from zasov.auth.v1.staff_service_pb2_grpc import add_StaffServiceServicer_to_server
 from zasov.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
@@ -42,6 +43,10 @@ from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
 from services.auth.notices import Notices
+from services.auth.office import ContactChanges, Office, carry_out_for_ever
+from services.auth.office_servicer import StaffServicer
+from services.auth.office_staff import StaffDesk
+from services.auth.office_store import PendingChanges
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
     AccountServicer,
@@ -66,7 +71,7 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, open_trace
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
-from services.chassis.sealing import Seal, read_key
+from services.chassis.sealing import PublicSeal, Seal, read_key
 from services.chassis.shielded import Shielded
 from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
@@ -74,6 +79,7 @@ from services.chassis.telemetry import error_name, logger
 SERVICE_NAMES = tuple(
     f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha")
 )
+STAFF_SERVICE = "zasov.auth.v1.StaffService"
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 _HOUSEKEEPING_S = 300.0
 
@@ -104,18 +110,34 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
         notices = _notices(settings, database, accounts)
+        changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
+        contact_changes = ContactChanges(accounts, changes)
+        housekeeping = [flows.remove_expired, used_captchas.remove_expired]
+        staffed: tuple[Office, StaffDesk] | None = None
+        if settings.office_recovery:
+            desk = _staff_desk(settings, database, lookup, pseudonyms)
+            office = Office(
+                accounts, changes, desk, temporary, lookup,
+                timedelta(seconds=settings.office_delay_s), timedelta(seconds=settings.office_approval_s),
+            )  # fmt: skip
+            staffed = office, desk
+            housekeeping += [desk.remove_expired, changes.remove_expired]
+            life.keep_running(carry_out_for_ever(office, settings.office_look_s), "contact changes")
 
         def add(grpc_server: grpc.aio.Server) -> None:
             add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
-            add_AccountServiceServicer_to_server(AccountServicer(sign_in), grpc_server)
+            add_AccountServiceServicer_to_server(AccountServicer(sign_in, contact_changes), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
             add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
+            if staffed:
+                add_StaffServiceServicer_to_server(StaffServicer(*staffed, settings.region), grpc_server)
 
-        life.keep_running(_tidy_for_ever(flows.remove_expired, used_captchas.remove_expired), "housekeeping")
-        async with serving(settings, life, [add], SERVICE_NAMES):
+        life.keep_running(_tidy_for_ever(*housekeeping), "housekeeping")
+        names = (*SERVICE_NAMES, STAFF_SERVICE) if staffed else SERVICE_NAMES
+        async with serving(settings, life, [add], names):
             await life.stopping()
 
 
@@ -233,6 +255,12 @@ def _notices(settings: AuthSettings, database: Database, accounts: Accounts) -> 
         lifetime=timedelta(seconds=settings.notice_lifetime_s),
         lease=timedelta(seconds=settings.notice_lease_s),
     )
+
+
+def _staff_desk(settings: AuthSettings, database: Database, lookup: LookupKey, pseudonyms: Pseudonyms) -> StaffDesk:
+    key = TokenKey(read_public_key(settings.keys_dir / "staff-assertion.pem"), settings.staff_audience)
+    audit = PublicSeal(read_key(settings.keys_dir / "auth-staff-public.key"))
+    return StaffDesk(database, key, lookup, pseudonyms, audit, settings.staff_daily_limit)
 
 
 def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: DrawingLine) -> Captcha:

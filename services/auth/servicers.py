@@ -24,8 +24,10 @@ from zasov.auth.v1 import (
 from services.auth.captcha import Captcha
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
+from services.auth.errors import session_invalid
 from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
+from services.auth.office import ContactChanges
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
 from services.auth.requests import identifier_in, required, uuid_in
@@ -75,8 +77,9 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
-    def __init__(self, sign_in: SignIn) -> None:
+    def __init__(self, sign_in: SignIn, contact_changes: ContactChanges) -> None:
         self._sign_in = sign_in
+        self._contact_changes = contact_changes
 
     async def ChangePassword(
         self, request: account_service_pb2.ChangePasswordRequest, context: Context
@@ -88,6 +91,16 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             check_client(request.client),
         )
         return account_service_pb2.ChangePasswordResponse()
+
+    async def CancelContactChange(
+        self, request: account_service_pb2.CancelContactChangeRequest, context: Context
+    ) -> account_service_pb2.CancelContactChangeResponse:
+        check_client(request.client)
+        live = await self._sign_in.introspect(required("session_token", request.session_token))
+        if live is None:
+            raise session_invalid()
+        await self._contact_changes.cancel(live.account_id)
+        return account_service_pb2.CancelContactChangeResponse()
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):

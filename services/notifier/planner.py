@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    ContactChangeRequested,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -18,6 +19,8 @@ from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP,
     OTP_PURPOSE_PROPOSED_PASSWORD,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
     OtpEvent,
@@ -33,6 +36,8 @@ _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_TEMPORARY_PASSWORD: Kind.TEMPORARY_PASSWORD,
     OTP_PURPOSE_COMMANDED_PASSWORD: Kind.TEMPORARY_PASSWORD,
     OTP_PURPOSE_PROPOSED_PASSWORD: Kind.PROPOSED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD: Kind.OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP: Kind.OFFICE_SLIP,
 }
 
 Planned = Callable[[EventMeta, Message], Wanted | None]
@@ -66,6 +71,7 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
         PasswordReset.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
+        ContactChangeRequested.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGE_REQUESTED),
     },
 }
 

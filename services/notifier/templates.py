@@ -25,10 +25,17 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SMS_HELP: frozenset(),
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
+    Kind.OFFICE_PASSWORD: frozenset({"code", "tag"}),
+    Kind.OFFICE_SLIP: frozenset({"code", "tag"}),
+    Kind.CONTACT_CHANGE_REQUESTED: frozenset(),
 }
 
 # Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
-BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED})
+BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED}) | {
+    Kind.OFFICE_PASSWORD,
+    Kind.OFFICE_SLIP,
+    Kind.CONTACT_CHANGE_REQUESTED,
+}
 
 # SMS parts are paid for. Cyrillic has 67 characters a part, 70 if alone.
 MOST_PARTS: Mapping[tuple[Kind, str], int] = {
@@ -46,6 +53,12 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.ACCOUNT_BLOCKED, "en"): 2,
     (Kind.PASSWORD_CHANGED, "ru"): 3,
     (Kind.PASSWORD_CHANGED, "en"): 2,
+    (Kind.OFFICE_PASSWORD, "ru"): 3,
+    (Kind.OFFICE_PASSWORD, "en"): 2,
+    (Kind.OFFICE_SLIP, "ru"): 3,
+    (Kind.OFFICE_SLIP, "en"): 2,
+    (Kind.CONTACT_CHANGE_REQUESTED, "ru"): 3,
+    (Kind.CONTACT_CHANGE_REQUESTED, "en"): 2,
 }
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -82,7 +95,7 @@ class Templates:
 
 
 # The longest that a field can be, to count parts by.
-_LONGEST = {"code": "0" * 10, "tag": "9" * 6}
+_LONGEST = {"code": "0" * 12, "tag": "9" * 6}
 
 
 def _load(folder: Path, kind: Kind, language: str) -> str:

@@ -37,6 +37,10 @@ class AccountServiceStub:
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
     Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
     """
+    CancelContactChange: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]
+    """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -46,6 +50,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ChangePassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _account_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
     Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+    """
+    CancelContactChange: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]  # type: ignore[assignment]
+    """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +67,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ChangePasswordResponse, _abc.Awaitable[_account_service_pb2.ChangePasswordResponse]]:
         """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
         Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+        """
+
+    @_abc_1.abstractmethod
+    def CancelContactChange(
+        self,
+        request: _account_service_pb2.CancelContactChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.CancelContactChangeResponse, _abc.Awaitable[_account_service_pb2.CancelContactChangeResponse]]:
+        """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+        Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
