@@ -59,7 +59,7 @@ CREATE FUNCTION keep_contact_change(
 $$;
 
 CREATE FUNCTION end_contact_change(p_account uuid) RETURNS boolean LANGUAGE sql AS $$
-    DELETE FROM contact_change WHERE account_id = p_account;
+    DELETE FROM contact_change c WHERE c.account_id = p_account;
     SELECT true;
 $$;
 

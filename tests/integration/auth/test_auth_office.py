@@ -9,8 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
-from services.auth.office_staff import Staff, who_acted
-from services.chassis.sealing import PrivateSeal, read_key
+from services.auth.office_audit import look_up
+from services.auth.office_staff import Staff
+from services.auth.settings import AuthSettings
+from services.chassis.errors import CannotStart
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.office import FIRST, OFFICE, OfficeCalls, office_of
 from tests.integration.auth.suite import NEW_PASSWORD, PHONE, UNKNOWN_PHONE, Suite, refusal, refusal_of
@@ -51,7 +53,9 @@ async def test_a_one_time_password_goes_to_the_number_on_file_and_staff_get_none
     assert await reason(suite.auth.use_temporary(password)) == "CODE_DEAD"
 
 
-async def test_who_where_and_why_is_an_event_that_names_nobody(office: OfficeCalls, suite: Suite, keys_dir: Path) -> None:
+async def test_who_where_and_why_is_an_event_that_names_nobody(
+    office: OfficeCalls, suite: Suite, keys_dir: Path, urls: dict[str, str]
+) -> None:
     await suite.register()
     await office.start(reason=RecoveryStartedAtOffice.REASON_PHONE_LOST)
     await office.start(reason=RecoveryStartedAtOffice.REASON_BLOCKED, slip={})
@@ -61,9 +65,14 @@ async def test_who_where_and_why_is_an_event_that_names_nobody(office: OfficeCal
     assert first.by == second.by
     assert first.by.key_id == f"{datetime.now(UTC):%Y-%m}"
     assert len({first.by.staff_pseudonym, first.by.office_pseudonym}) == 2
-    secrets = await suite.sql.fetch("SELECT secret FROM event WHERE type = 'RecoveryStartedAtOffice'")
-    auditor = PrivateSeal(read_key(keys_dir / "auth-staff.key"))
-    assert {who_acted(auditor, row["secret"]) for row in secrets} == {Staff(FIRST, OFFICE)}
+    settings = AuthSettings(postgres_url=urls["auth"])
+    for row in await suite.sql.fetch("SELECT event_id FROM event WHERE type = 'RecoveryStartedAtOffice'"):
+        assert await look_up(settings, keys_dir / "auth-staff.key", row["event_id"]) == Staff(FIRST, OFFICE)
+        with pytest.raises(CannotStart, match="another key"):
+            await look_up(settings, keys_dir / "auth-inbound.key", row["event_id"])
+    other = await suite.sql.fetchval("SELECT event_id FROM event WHERE type = 'AccountRegistered'")
+    with pytest.raises(CannotStart, match="by staff"):
+        await look_up(settings, keys_dir / "auth-staff.key", other)
 
 
 async def test_a_slip_is_half_a_password_and_the_other_half_is_sent(office: OfficeCalls, suite: Suite) -> None:
