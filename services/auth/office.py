@@ -10,7 +10,7 @@ from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChange
 from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
-from services.auth.accounts import Accounts, Beside, Loaded
+from services.auth.accounts import Accounts, Loaded
 from services.auth.domain import decide_contact
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.office_domain import (
@@ -36,9 +36,6 @@ from services.chassis.errors import ServiceError
 from services.chassis.eventstore import Conflict, Fact
 from services.chassis.postgres import AWAY
 from services.chassis.telemetry import error_name, logger
-
-# What was decided: the facts, and what is written beside them; None: nothing.
-Decided = tuple[list[Fact], Beside | None]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, SessionEnded
 
@@ -130,20 +131,28 @@ async def test_a_new_password_stops_it(office: OfficeCalls, suite: Suite, approv
     assert not await office.payloads("ContactChanged")
 
 
-async def test_a_new_password_at_the_last_moment_wins_over_one_that_is_due(office: OfficeCalls, suite: Suite) -> None:
-    """Else a look that began before the password was set would carry the change out."""
+async def test_a_new_password_at_the_last_moment_wins_over_one_that_is_due(
+    office: OfficeCalls, suite: Suite, urls: dict[str, str]
+) -> None:
+    """Else a look that decided before the password was set would put the number on file all the same."""
     session = await suite.register()
     change = await office.ask_for_phone()
     await office.approve(change)
-    async with suite.sql.transaction():
-        # Both the password and the look wait for the account; whichever is first, the other decides anew.
-        await suite.sql.execute("SELECT FROM account WHERE account_id = $1 FOR UPDATE", UUID(session.account_id))
-        changing = asyncio.create_task(suite.auth.change(session.token))
-        await suite.until_waiting_for_locks(1)
+    holder = await asyncpg.connect(urls["auth"])
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM account WHERE account_id = $1 FOR UPDATE", UUID(session.account_id))
+            changing = asyncio.create_task(suite.auth.change(session.token))
+            await suite.until_waiting_for_locks(1)
+            await office.time_passes(change)
+            await suite.until_waiting_for_locks(2)
+    finally:
+        await holder.close()
     await changing
-    await office.time_passes(change)
     await office.until_over(change)
     assert not await office.payloads("ContactChanged")
+    (cancelled,) = await office.payloads("ContactChangeCancelled")
+    assert cancelled.reason == ContactChangeCancelled.REASON_NEW_PASSWORD
 
 
 async def test_the_owner_stops_it_in_a_session(office: OfficeCalls, suite: Suite) -> None:
