@@ -11,6 +11,7 @@ from zasov.auth.v1 import (
     account_service_pb2_grpc,
     captcha_service_pb2,
     captcha_service_pb2_grpc,
+    provisioning_service_pb2_grpc,
     recovery_service_pb2,
     recovery_service_pb2_grpc,
     registration_service_pb2,
@@ -20,7 +21,7 @@ from zasov.auth.v1 import (
     token_service_pb2,
     token_service_pb2_grpc,
 )
-from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_UNSPECIFIED, ClientContext, CodeSent, ContactChannel, Delivery, Session
 
 from devstack.handsets import HandsetMessage, Handsets
 from devstack.wiring import CAPTCHA_TEXT
@@ -28,7 +29,8 @@ from services.chassis.errors import ServiceError, from_rpc_error
 
 _TIMEOUT_S = 15.0
 _TEMPORARY = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{12}|[2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
-_CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
+# A notice may name a short number: as many digits as a code has.
+_CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 
 
 class BackEnd:
@@ -44,6 +46,7 @@ class BackEnd:
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
         self.account = account_service_pb2_grpc.AccountServiceStub(channel)
+        self.provisioning = provisioning_service_pb2_grpc.ProvisioningServiceStub(channel)
         self.token = token_service_pb2_grpc.TokenServiceStub(channel)
 
     async def call(self, method: object, request: object, timeout_s: float | None = None) -> object:
@@ -77,13 +80,34 @@ class BackEnd:
         request = registration_service_pb2.ChooseRegistrationPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.registration.ChooseRegistrationPassword, request)).session  # type: ignore[attr-defined]
 
-    async def start_recovery(self, phone: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=await self.solved(client))
+    async def start_recovery(
+        self, phone: str, client: ClientContext, channel: ContactChannel.ValueType = CONTACT_CHANNEL_UNSPECIFIED
+    ) -> CodeSent:
+        request = recovery_service_pb2.StartRecoveryRequest(phone=phone, client=await self.solved(client), channel=channel)
         return (await self.call(self.recovery.StartRecovery, request)).code  # type: ignore[attr-defined]
 
-    async def send_recovery_code_again(self, grant: str, client: ClientContext) -> CodeSent:
-        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, client=await self.solved(client))
+    async def send_recovery_code_again(
+        self, grant: str, client: ClientContext, channel: ContactChannel.ValueType = CONTACT_CHANNEL_UNSPECIFIED
+    ) -> CodeSent:
+        request = recovery_service_pb2.SendRecoveryCodeAgainRequest(
+            grant=grant, client=await self.solved(client), channel=channel
+        )
         return (await self.call(self.recovery.SendRecoveryCodeAgain, request)).code  # type: ignore[attr-defined]
+
+    async def get_delivery(self, grant: str, client: ClientContext) -> Delivery:
+        """Where the recovery's newest code is."""
+        request = recovery_service_pb2.RecoveryServiceGetDeliveryRequest(grant=grant, client=client)
+        return (await self.call(self.recovery.GetDelivery, request)).delivery  # type: ignore[attr-defined]
+
+    async def start_email_change(self, token: str, password: str, email: str, client: ClientContext) -> CodeSent:
+        request = account_service_pb2.StartEmailChangeRequest(
+            session_token=token, password=password, email=email, client=client
+        )
+        return (await self.call(self.account.StartEmailChange, request)).code  # type: ignore[attr-defined]
+
+    async def confirm_email_change(self, token: str, grant: str, code: str, client: ClientContext) -> None:
+        request = account_service_pb2.ConfirmEmailChangeRequest(session_token=token, grant=grant, code=code, client=client)
+        await self.call(self.account.ConfirmEmailChange, request)
 
     async def confirm_recovery(self, grant: str, code: str, client: ClientContext) -> str:
         request = recovery_service_pb2.ConfirmRecoveryRequest(grant=grant, code=code, client=client)

@@ -14,7 +14,7 @@ from services.chassis.eventstore import payload_of
 # Type, stream, and what tells it from others of its kind: the attempt, or the version of the password.
 Fact: TypeAlias = "tuple[str, str, str]"
 
-_BY_ATTEMPT = ("LoginFailed", "LoginSucceeded", "StrikeRecorded", "AttemptAbandoned", "StrikesCleared")
+_BY_ATTEMPT = ("LoginFailed", "LoginSucceeded", "PasswordProven", "StrikeRecorded", "AttemptAbandoned", "StrikesCleared")
 _BY_VERSION = {
     "AccountRegistered": "credential_version",
     "PasswordChanged": "credential_version",

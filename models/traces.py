@@ -195,7 +195,7 @@ def _of_event(made: SubjectTrace, event: Mapping[str, Any]) -> dict[str, Any] | 
     match event["type"]:
         case "LoginFailed":
             return {"kind": "record", "a": made.number(event["attempt"])}
-        case "LoginSucceeded":
+        case "LoginSucceeded" | "PasswordProven":
             return {"kind": "success", "a": made.number(event["attempt"])}
         case password if password in _PASSWORDS:
             return {"kind": _PASSWORDS[password], "v": event["credential_version"] + 1}

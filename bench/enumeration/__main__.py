@@ -83,6 +83,8 @@ async def _compare_all(everybody: Subscribers, pairs: Sequence[Pair], count: int
     rows = []
     for pair in pairs:
         console.print(f"· {pair.name}", style="dim")
+        if pair.beforehand is not None:
+            await pair.beforehand(everybody, known)
         rows.append((pair.name, await _compare(everybody, pair, known, unknown, count)))
     return rows
 

@@ -6,18 +6,16 @@ A new answer joins as a `Pair`: what must be so beforehand, and the call.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from zasov.auth.v1.common_pb2 import CodeSent
+from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CodeSent
 
 from bench.enumeration.subscribers import CLIENT, PASSWORD, WRONG, Subscribers
+from devstack import customers
 from services.chassis.errors import ServiceError
 
 _BLOCKED = 20
 
 # What a pair must be made of once the answer exists (docs/security.md).
 NOT_BUILT = (
-    "masked contacts (M12)",
-    "state of a delivery (M11)",
-    "recovery by email, right and wrong channel (M11, M12)",
     "suspended accounts (M17)",
     "linking somebody's number (M16)",
 )
@@ -25,11 +23,13 @@ NOT_BUILT = (
 
 @dataclass
 class Numbers:
-    """One arm: its numbers, and the flows that are under way for them."""
+    """One arm: its numbers, the same subscribers' account numbers, and the flows that are under way for them."""
 
     fresh: list[str]
     blocked: list[str]
+    accounts: list[str]
     recoveries: list[CodeSent] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
 
 Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
@@ -37,12 +37,15 @@ Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Pair:
-    """due: the reason of the answer; "": none, the call succeeds. sends_sms: so it needs a captcha."""
+    """due: the reason of the answer; "": none, the call succeeds. sends_sms: so it needs a captcha. beforehand: what happens
+    to the known ones before any question is put.
+    """
 
     name: str
     due: str
     call: Call
     sends_sms: bool = False
+    beforehand: Callable[[Subscribers, Numbers], Awaitable[None]] | None = None
 
     async def prepare(self, subscribers: Subscribers) -> None:
         """What comes before the question, and must not be timed with it."""
@@ -81,6 +84,26 @@ async def _recover_again(subscribers: Subscribers, numbers: Numbers, index: int)
     return None
 
 
+async def _again_by_email(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    grant = numbers.recoveries[index].grant
+    numbers.recoveries[index] = await subscribers.back_end.send_recovery_code_again(
+        grant, subscribers.client, CONTACT_CHANNEL_EMAIL
+    )
+    return None
+
+
+async def _recover_by_email(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.start_recovery(numbers.fresh[index], subscribers.client, CONTACT_CHANNEL_EMAIL)
+
+
+async def _ask_where_it_is(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.get_delivery(numbers.recoveries[index].grant, CLIENT)
+
+
+async def _messages_arrive(subscribers: Subscribers, known: Numbers) -> None:
+    await subscribers.deliver([sent.grant for sent in known.recoveries])
+
+
 async def _confirm_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
     # One in ten thousand is right by chance: eight digits are not, whatever was sent.
     return await subscribers.back_end.confirm_recovery(numbers.recoveries[index].grant, "00000000", CLIENT)
@@ -99,6 +122,20 @@ async def _one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, i
     return await subscribers.back_end.sign_in_with_temporary_password(numbers.fresh[index], "22222222", CLIENT)
 
 
+async def _sign_in_wrong_by_number(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await customers.sign_in(subscribers.back_end, WRONG, CLIENT, account_number=numbers.accounts[index])
+
+
+async def _list_contacts(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    listed = await customers.list_contacts(subscribers.back_end, subscribers.client, account_number=numbers.accounts[index])
+    numbers.shown.append(listed.grant)
+    return None
+
+
+async def _choose_contact(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await customers.send_recovery_code(subscribers.back_end, numbers.shown[index], CONTACT_CHANNEL_PHONE, CLIENT)
+
+
 SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
 # In this order: a later one goes on with the flows of those before.
 PAIRS: Sequence[Pair] = (
@@ -107,17 +144,24 @@ PAIRS: Sequence[Pair] = (
     Pair("registration, start", "", _register, sends_sms=True),
     Pair("recovery, start", "", _recover, sends_sms=True),
     Pair("recovery, another code", "", _recover_again, sends_sms=True),
+    Pair("recovery, another code by email", "", _again_by_email, sends_sms=True),
+    Pair("recovery, where the code is", "", _ask_where_it_is, beforehand=_messages_arrive),
+    Pair("recovery by email, start", "", _recover_by_email, sends_sms=True),
     Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
     Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
     Pair("one-time password, wrong", "CODE_REJECTED", _one_time_password_wrong),
+    Pair("sign-in by account number, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong_by_number),
+    Pair("contacts of an account number", "", _list_contacts, sends_sms=True),
+    Pair("code to the contact that was chosen", "", _choose_contact),
 )
 
 
 async def arms(subscribers: Subscribers, count: int) -> tuple[Numbers, Numbers]:
     """Those that somebody has, and those that nobody has."""
-    known = Numbers(await subscribers.known(count), await subscribers.known(_BLOCKED))
-    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED))
+    phones = await subscribers.known(count)
+    known = Numbers(phones, await subscribers.known(_BLOCKED), await subscribers.linked(phones))
+    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED), subscribers.unlinked(count))
     for numbers in (known, unknown):
         await subscribers.block(numbers.blocked)
     return known, unknown

@@ -12,6 +12,13 @@ _ROLES = [role for role in wiring.ROLES if role.is_server]
 # No limit may come between: each number is asked about many times. The rest are the defaults.
 _OVERRIDES = {
     "otp": {"ZASOV_OTP_COOL_DOWN_S": "0", "ZASOV_OTP_ISSUES_PER_DAY": "1000"},
+    # Else what is asked in the first seconds is answered without asking the notifier.
+    "auth": {
+        "ZASOV_AUTH_DELIVERY_QUIET_S": "0",
+        # As many contacts for nobody as for those of the bench (subscribers.py:linked).
+        "ZASOV_AUTH_DECOY_PHONE_SHARE": "1",
+        "ZASOV_AUTH_DECOY_EMAIL_SHARE": "0.5",
+    },
     # Attempts stay open until the outcomes are played.
     "lockout": {"ZASOV_LOCKOUT_SWEEP_AGE_S": "3600"},
 }

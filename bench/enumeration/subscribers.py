@@ -5,18 +5,30 @@ import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import grpc
+import uuid6
 from zasov.auth.v1.common_pb2 import ClientContext
+from zasov.events.v1.notifier_event_pb2 import (
+    CHANNEL_SMS,
+    MessageAccepted,
+    MessageDelivered,
+    MessageRef,
+    MessageSubmitted,
+    NotifierEvent,
+)
 from zasov.otp.v1 import delivery_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 
+from devstack import customers
 from devstack.subscriber import BackEnd
 from services.auth.sessions import decode_token
 from services.chassis.errors import ServiceError
+from services.chassis.eventstore import Fact, stamp
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
 from services.lockout import outcomes
@@ -37,6 +49,7 @@ class Subscribers:
     otp_sql: asyncpg.Connection
     delivery: DeliveryServiceStub
     lockout: LockoutStore
+    notifier_sql: asyncpg.Connection
     client: ClientContext = field(default_factory=lambda: CLIENT)
 
     _serial = itertools.count(1)
@@ -45,7 +58,7 @@ class Subscribers:
         return [f"+7916{next(self._serial):07d}" for _ in range(count)]
 
     async def known(self, count: int) -> list[str]:
-        """Registered through the front door."""
+        """Registered through the front door, with an email on file."""
         numbers, turn, one_by_one = self.unknown(count), asyncio.Semaphore(_SIDE_BY_SIDE), asyncio.Lock()
 
         async def register(phone: str) -> None:
@@ -54,9 +67,25 @@ class Subscribers:
                 async with one_by_one:  # one connection each
                     code = await self._code_of(sent.grant)
                 grant = await self.back_end.confirm_registration(sent.grant, code, CLIENT)
-                await self.back_end.choose_registration_password(grant, PASSWORD, CLIENT)
+                session = await self.back_end.choose_registration_password(grant, PASSWORD, CLIENT)
+                sent = await self.back_end.start_email_change(session.token, PASSWORD, f"s{phone[1:]}@example.com", CLIENT)
+                async with one_by_one:
+                    code = await self._code_of(sent.grant)
+                await self.back_end.confirm_email_change(session.token, sent.grant, code, CLIENT)
 
         await asyncio.gather(*map(register, numbers))
+        return numbers
+
+    def unlinked(self, count: int) -> list[str]:
+        """Account numbers that nobody has."""
+        return [f"60{next(self._serial):08d}" for _ in range(count)]
+
+    async def linked(self, phones: Sequence[str]) -> list[str]:
+        """Account numbers of those who have these phones. Every second one has an email too, as of those who are made up."""
+        numbers = self.unlinked(len(phones))
+        for index, (phone, number) in enumerate(zip(phones, numbers, strict=True)):
+            email = f"a{number}@example.com" if index % 2 else ""
+            await customers.put(self.back_end, phone=phone, account_numbers=[number], email=email)
         return numbers
 
     async def block(self, numbers: Sequence[str]) -> None:
@@ -65,6 +94,25 @@ class Subscribers:
                 with suppress(ServiceError):
                     await self.back_end.sign_in(phone, WRONG, CLIENT)
                 await self.play_stream()
+
+    async def deliver(self, grants: Sequence[str]) -> None:
+        """What the notifier's worker and the SMSC do: their codes' messages were delivered, an hour ago."""
+        for grant in grants:
+            at, stream_id = datetime.now(UTC) - timedelta(hours=1), uuid6.uuid7()
+            challenge_id = await self._challenge_of(grant)
+            ref = MessageRef(cause_event_id=str(uuid6.uuid7()), channel=CHANNEL_SMS, kind="code", attempt=1)
+            facts = [
+                Fact(MessageAccepted(message=ref, cause_stream_id=str(challenge_id))),
+                Fact(MessageSubmitted(message=ref)),
+                Fact(MessageDelivered(message=ref)),
+            ]
+            await self.notifier_sql.execute(
+                "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, version, attempt,"
+                " deadline) VALUES ($1, $2, $3, 'code', 'sms', 'delivered', 3, 1, $4)",
+                stream_id, UUID(ref.cause_event_id), challenge_id, at,
+            )  # fmt: skip
+            events = stamp(NotifierEvent, stream_id, 0, facts, at)
+            await self.notifier_sql.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
 
     async def play_stream(self) -> None:
         """What relay and stream do: strikes for the failures that are stored."""
@@ -76,18 +124,22 @@ class Subscribers:
         await self.auth_sql.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
 
     async def _code_of(self, grant: str) -> str:
-        decoded = decode_token(grant, 1)
-        assert decoded is not None
-        challenge_id: UUID = await self.auth_sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        challenge_id = await self._challenge_of(grant)
         event_id = await self.otp_sql.fetchval("SELECT event_id FROM event WHERE stream_id = $1 AND version = 1", challenge_id)
         request = otp_pb.ClaimRequest(challenge_id=str(challenge_id), event_id=str(event_id), claimant="bench")
         return str((await self.delivery.Claim(request, timeout=10)).code)
+
+    async def _challenge_of(self, grant: str) -> UUID:
+        decoded = decode_token(grant, 1)
+        assert decoded is not None
+        found: UUID = await self.auth_sql.fetchval("SELECT challenge_id FROM flow WHERE flow_id = $1", decoded[0][0])
+        return found
 
 
 @asynccontextmanager
 async def subscribers(addresses: Mapping[str, Any]) -> AsyncIterator[Subscribers]:
     databases, at = addresses["databases"], addresses["grpc"]
-    auth_sql, otp_sql = [await asyncpg.connect(databases[name]) for name in ("auth", "otp")]
+    auth_sql, otp_sql, notifier_sql = [await asyncpg.connect(databases[name]) for name in ("auth", "otp", "notifier")]
     try:
         async with (
             grpc.aio.insecure_channel(at["auth"]) as auth,
@@ -95,7 +147,8 @@ async def subscribers(addresses: Mapping[str, Any]) -> AsyncIterator[Subscribers
             open_database(LockoutSettings(postgres_url=databases["lockout"])) as lockout,
         ):
             store = LockoutStore(lockout, OutboxWaker(lockout))
-            yield Subscribers(BackEnd(auth), auth_sql, otp_sql, DeliveryServiceStub(otp), store)
+            yield Subscribers(BackEnd(auth), auth_sql, otp_sql, DeliveryServiceStub(otp), store, notifier_sql)
     finally:
         await auth_sql.close()
         await otp_sql.close()
+        await notifier_sql.close()

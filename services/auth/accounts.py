@@ -6,19 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from zasov.events.v1.auth_event_pb2 import (
-    AuthEvent,
-    ContactChangeRequested,
-    PasswordChanged,
-    PasswordProposalRefused,
-    PasswordReset,
-    SessionEnded,
-    SmsCommandNotUnderstood,
-)
+from zasov.events.v1.auth_event_pb2 import AuthEvent, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
+from services.auth.contact_changes import replaced_in
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey, Phone
+from services.auth.telling import Pace, notices_of
 from services.auth.vault import AccountVault, Contact, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
@@ -29,10 +23,12 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
 _APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+# What may follow it, false where it is refused: devices, notices, former contacts.
+_NOTES = ("keep_devices($12, $21)", "open_notices($12, $22, $23, $24, $11)", "tell_replaced($12, $25, $26)")
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
     "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
-    " '{}'::uuid[] AS open_failures, $4::bytea AS wrapped, clock_timestamp() AS now"
+    " '{}'::uuid[] AS open_failures, '{}'::bytea[] AS devices, $4::bytea AS wrapped, clock_timestamp() AS now"
     " FROM (VALUES ($1::uuid)) AS asked (id) LEFT JOIN stranger s ON s.stranger_id = asked.id"
     " LEFT JOIN account_key k ON k.account_id = asked.id"
 )
@@ -75,6 +71,7 @@ class Accounts:
         lookup: LookupKey,
         vaults: Vaults,
         notice_lifetime: timedelta,
+        pace: Pace,
         trace: ProtocolTrace = OFF,
     ) -> None:
         self._database = database
@@ -82,6 +79,7 @@ class Accounts:
         self._lookup = lookup
         self._vaults = vaults
         self._notice_lifetime = notice_lifetime
+        self._pace = pace
         self._trace = trace
         vault, wrapped = vaults.make(_NOBODY)
         # Opened, and for nothing: as long as an Argon2 hash and a contact are.
@@ -117,8 +115,9 @@ class Accounts:
 
     def _loaded(self, account_id: UUID, row: asyncpg.Record) -> Loaded:
         account = Account(
-            account_id, row["version"], row["credential_version"], row["password"], row["contact"], tuple(row["open_failures"])
-        )
+            account_id, row["version"], row["credential_version"], row["password"], row["contact"],
+            tuple(row["open_failures"]), tuple(row["devices"]),
+        )  # fmt: skip
         return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
 
     async def append(
@@ -134,11 +133,19 @@ class Accounts:
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
         after = fold(account, facts)
         keep = next((spared_session(f.payload) for f in facts if isinstance(f.payload, SessionEnded)), None)
+        notices = notices_of(facts, events, self._pace)
+        noted = (
+            after.devices, [n.event_id for n in notices], [n.kind for n in notices], [n.quiet for n in notices],
+            *replaced_in(facts, events),
+        )  # fmt: skip
+        # Most appends have nothing to note.
+        notes = after.devices != account.devices or bool(notices)
         await self._append(
-            events, facts, _with(beside),
+            events, facts, _statement(notes, beside),
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
-            keep, _notices(facts, events), self._notice_lifetime, *events.arguments(), *(beside.arguments if beside else ()),
+            keep, [], self._notice_lifetime, *events.arguments(), *(noted if notes else ()),
+            *(beside.arguments if beside else ()),
         )  # fmt: skip
 
     async def append_stranger(
@@ -150,12 +157,15 @@ class Accounts:
         await self._append(events, facts, sql, version, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
-        """Whose it is now: `account_id` if it was free; None: another one's reservation has not run out yet."""
+        """Whose it is now: `account_id` if it was free, or reserved for it already, which then lasts longer; None: the
+        reservation of another one has not run out yet.
+        """
         row = await self._database.fetch_row(
             "INSERT INTO identifier AS i (lookup, account_id, reserved_until)"
             " VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))"
             " ON CONFLICT (lookup) DO UPDATE SET account_id = excluded.account_id, reserved_until = excluded.reserved_until"
-            " WHERE i.reserved_until < clock_timestamp() RETURNING account_id",
+            " WHERE i.reserved_until < clock_timestamp() OR (i.reserved_until IS NOT NULL AND i.account_id = $2)"
+            " RETURNING account_id",
             self._lookup.of(identifier),
             account_id,
             _RESERVED_S,
@@ -172,6 +182,21 @@ class Accounts:
             account_id,
         )
         return done == "UPDATE 1"
+
+    async def release_identifier(self, identifier: Identifier, account_id: UUID) -> None:
+        """Gives a reservation up; what was confirmed stays."""
+        await self._database.execute(
+            "DELETE FROM identifier WHERE lookup = $1 AND account_id = $2 AND reserved_until IS NOT NULL",
+            self._lookup.of(identifier),
+            account_id,
+        )
+
+    async def reserved_for(self, identifier: Identifier) -> UUID | None:
+        """Whose account was to be reached by it when somebody broke off, or will be in a moment."""
+        account_id: UUID | None = await self._database.fetch_value(
+            "SELECT account_id FROM identifier WHERE lookup = $1 AND reserved_until IS NOT NULL", self._lookup.of(identifier)
+        )
+        return account_id
 
     async def may_be_helped(self, account_id: UUID) -> bool:
         """Whether an SMS that was no command may be answered: once a day."""
@@ -210,18 +235,14 @@ class Accounts:
         self._waker.wake()
 
 
-def _with(beside: Beside | None) -> str:
-    """One statement, and so one round trip: false, and no more, if the account has moved on."""
-    if beside is None:
+def _statement(notes: bool, beside: Beside | None) -> str:
+    """One, and so one round trip: false as soon as a part of it is, and the rest is not done."""
+    parts, first = ([_APPEND, *_NOTES], 27) if notes else ([_APPEND], 21)
+    if beside:
+        parts.append(beside.sql.format(*(f"${number}" for number in range(first, first + len(beside.arguments)))))
+    if len(parts) == 1:
         return f"SELECT {_APPEND}"
-    written = beside.sql.format(*(f"${number}" for number in range(21, 21 + len(beside.arguments))))
-    return f"SELECT CASE WHEN NOT {_APPEND} THEN false ELSE {written} END"
-
-
-def _notices(facts: Sequence[Fact], events: StoredEvents) -> list[UUID]:
-    """Ids of the events that the subscriber is told of (M20)."""
-    told = PasswordChanged | PasswordReset | PasswordProposalRefused | SmsCommandNotUnderstood | ContactChangeRequested
-    return [event_id for event_id, fact in zip(events.ids, facts, strict=True) if isinstance(fact.payload, told)]
+    return "SELECT CASE " + " ".join(f"WHEN NOT {part} THEN false" for part in parts) + " ELSE true END"
 
 
 def _traced(events: StoredEvents, facts: Sequence[Fact]) -> list[Said]:

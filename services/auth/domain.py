@@ -12,17 +12,20 @@ from zasov.events.v1.auth_event_pb2 import (
     ContactChangeCancelled,
     ContactChanged,
     ContactChangeRequested,
+    ContactReplaced,
     LoginFailed,
     LoginRefused,
     LoginSucceeded,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordProposed,
+    PasswordProven,
     PasswordRehashed,
     PasswordReset,
     RecoveryStartedAtOffice,
     SessionEnded,
     SessionStarted,
+    SignedInFromNewDevice,
     SmsCommandNotUnderstood,
     TemporaryPasswordUsed,
 )
@@ -31,11 +34,18 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Credential
 from services.chassis.eventstore import Fact
 
 _LENGTH_BYTES = 2
+_TOKEN_HASH_BYTES = 32
+# What lockout blocks at (M3).
+_STRIKES = 3
+MOST_DEVICES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The state row. password and contact are sealed with the account's own key; no password: one is to be chosen."""
+    """The state row. password and contact are sealed with the account's own key; no password: one is to be chosen.
+
+    devices: marks of those that signed in, the last one first, at most MOST_DEVICES.
+    """
 
     account_id: UUID
     version: int = 0
@@ -43,15 +53,22 @@ class Account:
     password: bytes = b""
     contact: bytes = b""
     open_failures: tuple[UUID, ...] = ()
+    devices: tuple[bytes, ...] = ()
+
+    @property
+    def is_struck_out(self) -> bool:
+        """Whether sign-in is blocked, as far as failures tell: of a strike for an attempt that a crash lost, lockout knows."""
+        return len(self.open_failures) >= _STRIKES
 
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session that is about to begin. token_hash: SHA-256 of the bearer token."""
+    """A session that is about to begin. token_hash: SHA-256 of the bearer token. device: its mark; empty if none was named."""
 
     session_id: UUID
     token_hash: bytes
     expires_at: datetime
+    device: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,8 @@ def decide_success(
         ),
         _session_started(session),
     ]
+    if session.device and session.device not in account.devices:
+        facts.append(Fact(SignedInFromNewDevice(session_id=str(session.session_id))))
     if rehashed is not None:
         facts.append(Fact(PasswordRehashed(), secret=rehashed, is_public=False))
     return facts
@@ -152,17 +171,32 @@ def decide_change(
     return [Fact(changed, secret=sealed_password), _others_ended(session_id)]
 
 
+def decide_proof(
+    account: Account, verified_version: int, attempt_id: UUID, forgiven: Sequence[UUID], session_id: UUID
+) -> list[Fact]:
+    """A settled right guess in a session, as a proof for something else (M22). Raises PasswordMoved."""
+    if account.credential_version != verified_version:
+        raise PasswordMoved
+    proven = PasswordProven(
+        attempt_id=str(attempt_id),
+        credential_version=verified_version,
+        forgiven_attempt_ids=[str(one) for one in forgiven],
+        session_id=str(session_id),
+    )
+    return [Fact(proven)]
+
+
 def decide_reset(
     account: Account, via: "PasswordReset.Via.ValueType", sealed_password: bytes, session: NewSession
 ) -> list[Fact]:
     """A new password by one who proved the number: all other sessions end (M4, M19)."""
-    reset = PasswordReset(credential_version=account.credential_version + 1, via=via)
+    reset = PasswordReset(credential_version=account.credential_version + 1, via=via, lifted_block=account.is_struck_out)
     return [Fact(reset, secret=sealed_password), _others_ended(session.session_id), _session_started(session)]
 
 
 def decide_temporary_use(account: Account) -> list[Fact]:
     """A one-time password was right: the permanent one goes with it, and every session (M5, rule 10)."""
-    used = TemporaryPasswordUsed(credential_version=account.credential_version + 1)
+    used = TemporaryPasswordUsed(credential_version=account.credential_version + 1, lifted_block=account.is_struck_out)
     return [Fact(used), Fact(SessionEnded(all=True, reason=SessionEnded.REASON_TEMPORARY_PASSWORD))]
 
 
@@ -183,20 +217,24 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
         case AccountRegistered():
             contact, password = _split(secret or b"")
             return replace(account, credential_version=event.credential_version, contact=contact, password=password)
-        case PasswordChanged() | PasswordReset() | TemporaryPasswordUsed():
-            version = event.credential_version
-            return replace(account, credential_version=version, password=secret or b"", open_failures=())
+        case PasswordChanged():
+            return _with_password(account, event.credential_version, secret)
+        case PasswordReset() | TemporaryPasswordUsed():
+            # It may have been taken back from somebody, whose device must be told of if it ever signs in again.
+            return replace(_with_password(account, event.credential_version, secret), devices=())
         case PasswordRehashed():
             return replace(account, password=secret or b"")
         case ContactChanged():
             return replace(account, contact=secret or b"")
         case LoginFailed():
             return replace(account, open_failures=(*account.open_failures, UUID(event.attempt_id)))
-        case LoginSucceeded():
+        case LoginSucceeded() | PasswordProven():
             # One that was stored after the settling is still open there: the next success names it.
             forgiven = {UUID(one) for one in event.forgiven_attempt_ids}
             return replace(account, open_failures=tuple(one for one in account.open_failures if one not in forgiven))
-        case LoginRefused() | SessionStarted() | SessionEnded():
+        case SessionStarted():
+            return _seen_on(account, (secret or b"")[_TOKEN_HASH_BYTES:])
+        case LoginRefused() | SessionEnded() | SignedInFromNewDevice() | ContactReplaced():
             return account
         case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return account
@@ -219,7 +257,7 @@ def session_changes(
     """The sessions that an event begins or ends, as they become. `append_account` does the same to the rows."""
     match event:
         case SessionStarted():
-            begun = Session(secret or b"", event.expires_at.ToDatetime(tzinfo=UTC))
+            begun = Session((secret or b"")[:_TOKEN_HASH_BYTES], event.expires_at.ToDatetime(tzinfo=UTC))
             return {UUID(event.session_id): begun}
         case SessionEnded():
             ended = {UUID(event.session_id)} if event.session_id else sessions.keys() - {spared_session(event)}
@@ -232,10 +270,21 @@ def spared_session(ended: SessionEnded) -> UUID:
     return UUID(int=0) if ended.all else UUID(ended.all_except_session_id)
 
 
+def _with_password(account: Account, version: int, secret: bytes | None) -> Account:
+    return replace(account, credential_version=version, password=secret or b"", open_failures=())
+
+
+def _seen_on(account: Account, device: bytes) -> Account:
+    if not device:
+        return account
+    others = [one for one in account.devices if one != device]
+    return replace(account, devices=(device, *others)[:MOST_DEVICES])
+
+
 def _session_started(session: NewSession) -> Fact:
     started = SessionStarted(session_id=str(session.session_id))
     started.expires_at.FromDatetime(session.expires_at)
-    return Fact(started, secret=session.token_hash)
+    return Fact(started, secret=session.token_hash + session.device)
 
 
 def _others_ended(session_id: UUID) -> Fact:

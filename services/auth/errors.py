@@ -1,6 +1,6 @@
 """Why auth says no. The reasons are part of the API: callers switch on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import grpc
@@ -19,6 +19,8 @@ GRANT_INVALID = "GRANT_INVALID"
 CODE_REJECTED = "CODE_REJECTED"
 CODE_DEAD = "CODE_DEAD"
 CODE_VOIDED = "CODE_VOIDED"
+IDENTIFIER_TAKEN = "IDENTIFIER_TAKEN"
+CONTACT_ON_FILE = "CONTACT_ON_FILE"
 STAFF_ASSERTION_REJECTED = "STAFF_ASSERTION_REJECTED"
 STAFF_NOT_ALLOWED = "STAFF_NOT_ALLOWED"
 STAFF_LIMIT = "STAFF_LIMIT"
@@ -35,8 +37,8 @@ DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 
-# M3: nothing else lifts a block.
-WAYS_OUT = "recovery_by_code"
+# M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6).
+WAYS_OUT = "recovery_by_code,one_time_password_by_sms,sms_command"
 
 
 def credentials_rejected(attempts_left: int) -> ServiceError:
@@ -44,7 +46,7 @@ def credentials_rejected(attempts_left: int) -> ServiceError:
     return ServiceError(
         grpc.StatusCode.UNAUTHENTICATED,
         CREDENTIALS_REJECTED,
-        "The phone number or the password is wrong.",
+        "The login or the password is wrong.",
         metadata={"attempts_left": str(attempts_left)},
     )
 
@@ -118,6 +120,23 @@ def code_voided() -> ServiceError:
     """B4: the caller has done nothing wrong."""
     return ServiceError(
         grpc.StatusCode.FAILED_PRECONDITION, CODE_VOIDED, "Codes are longer for the time being; ask for another one."
+    )
+
+
+def identifier_taken() -> ServiceError:
+    """M12."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, IDENTIFIER_TAKEN, "These identifiers lead to more than one account."
+    )
+
+
+def contact_on_file(fields: Sequence[str]) -> ServiceError:
+    """M12. fields: which of phone and email is another one on file."""
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        CONTACT_ON_FILE,
+        "Another contact is on file; to change it is the subscriber's or an office's.",
+        metadata={"fields": ",".join(fields)},
     )
 
 

@@ -7,7 +7,7 @@ A grant is opaque, single use, and bound to flow, purpose and step. A step canno
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -17,9 +17,10 @@ import asyncpg
 from zasov.events.v1.otp_event_pb2 import OtpPurpose
 
 from services.auth import errors
-from services.auth.destinations import Destination
+from services.auth.destinations import Channel, Destination
 from services.auth.identifiers import Identifier, Phone, identifier_of
 from services.auth.sessions import decode_token, encode_token, hash_of, same
+from services.auth.vault import Contact
 from services.chassis.postgres import Database
 from services.chassis.sealing import Seal
 
@@ -32,6 +33,22 @@ class Step(IntEnum):
     CODE_SENT = 1
     CODE_CONFIRMED = 2
     DONE = 3
+    # Before a code is sent, for whoever chooses where to.
+    CONTACTS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The newest code of a flow. at: when it was issued, by the clock of auth's database; expires_at, ask_again_at: by otp's.
+    channel: as it was asked for; None: the request left it open. told: what became of its message (DeliveryState), once that
+    was told; 0: not yet.
+    """
+
+    at: datetime
+    expires_at: datetime
+    ask_again_at: datetime
+    channel: Channel | None
+    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,7 @@ class Flow:
     """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
     credential_version: of the password that it will replace; once another has been set the flow is void. 0: none.
 
-    contact_mark: of the contact that the codes go to (`mark_of`); once the account has another one the flow is void.
+    contact_mark: of the contact on file when it began (`mark_of`); once the account has another one the flow is void.
 
     subject_id: whose code it is. identifier: what was typed. destination: where the codes go; None: nowhere, to a decoy.
     language: "ru" or "en".
@@ -56,9 +73,14 @@ class Flow:
     credential_version: int
     expires_at: datetime
     destination: Destination | None = None
-    contact_mark: str = ""
+    contact_mark: str = field(default="", repr=False)
+    sent: Sent | None = None
+    # As they are stored: sealed anew they would be other bytes.
+    details: bytes = field(default=b"", repr=False)
     # The hash of a password that was proposed by SMS; empty: none.
     proposed: str = field(default="", repr=False)
+    # What the subscriber may choose from.
+    offered: tuple[Channel, ...] = ()
 
 
 class Flows:
@@ -106,28 +128,49 @@ class Flows:
             raise errors.grant_invalid()
         return self._open(row)
 
-    async def advance(self, flow: Flow, used_grant: str, step: Step, challenge_id: UUID | None = None) -> tuple[str, datetime]:
-        """Uses the grant up and takes the step. Returns the next grant and its expiry. Raises ServiceError GRANT_INVALID."""
+    async def advance(self, flow: Flow, used_grant: str, step: Step, changed: Flow | None = None) -> tuple[str, datetime]:
+        """Uses the grant up and takes the step. changed: what the flow becomes, with another code. Returns the next grant and
+        its expiry. Raises ServiceError GRANT_INVALID.
+        """
         grant, grant_hash = _new_grant(flow.flow_id)
         expires_at = await self._database.fetch_value(
-            "UPDATE flow SET step = $4, grant_hash = $5, challenge_id = coalesce($6, challenge_id)"
+            "UPDATE flow SET step = $4, grant_hash = $5, challenge_id = coalesce($6, challenge_id),"
+            " details = coalesce($7, details)"
             " WHERE flow_id = $1 AND step = $2 AND grant_hash = $3 AND expires_at > clock_timestamp() RETURNING expires_at",
             flow.flow_id,
             flow.step,
             _hash_of_grant(used_grant),
             step,
             grant_hash,
-            challenge_id,
+            changed and changed.challenge_id,
+            changed and self._close(changed),
         )
         if expires_at is None:
             raise errors.grant_invalid()
         return grant, expires_at
 
+    async def tell(self, flow: Flow, grant: str, told: int) -> int:
+        """What became of the newest code's message: of several that are told at once, the first, for good. Raises ServiceError
+        GRANT_INVALID: the flow has gone on meanwhile.
+        """
+        assert flow.sent is not None
+        done = await self._database.execute(
+            "UPDATE flow SET details = $4 WHERE flow_id = $1 AND grant_hash = $2 AND details = $3",
+            flow.flow_id,
+            _hash_of_grant(grant),
+            flow.details,
+            self._close(replace(flow, sent=replace(flow.sent, told=told))),
+        )
+        if done == "UPDATE 1":
+            return told
+        now = await self.find(grant, flow.purpose, flow.step)
+        return now.sent.told if now.sent else told
+
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")
 
     def _close(self, flow: Flow) -> bytes:
-        to = flow.destination
+        to, sent = flow.destination, flow.sent
         details = {
             "identifier": [flow.identifier.kind, flow.identifier.text],
             "language": flow.language,
@@ -135,6 +178,8 @@ class Flows:
             "contact": flow.contact_mark,
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "proposed": flow.proposed,
+            "sent": sent and _written(sent),
+            "offered": flow.offered,
         }
         return self._seal.close(json.dumps(details).encode(), flow.flow_id.bytes)
 
@@ -154,12 +199,31 @@ class Flows:
             destination=_destination(details["to"]),
             contact_mark=details["contact"],
             proposed=details["proposed"],
+            sent=_sent(details.get("sent")),
+            details=row["details"],
+            # An older process left it out.
+            offered=tuple(Channel(one) for one in details.get("offered", ())),
         )
 
 
-def mark_of(sealed_contact: bytes) -> str:
-    """Recognises a contact, and says nothing of it. Sealing is random: the same one, stored anew, has another mark."""
-    return hashlib.sha256(sealed_contact).hexdigest() if sealed_contact else ""
+def mark_of(contact: Contact) -> str:
+    """Recognises where messages go: the language and the numbers in the operator's books have no part in it. To be kept sealed:
+    phones are few enough to be tried.
+    """
+    return hashlib.sha256(json.dumps([contact.phone and contact.phone.e164, contact.email]).encode()).hexdigest()
+
+
+def _written(sent: Sent) -> dict[str, Any]:
+    times = {"at": sent.at, "expires_at": sent.expires_at, "ask_again_at": sent.ask_again_at}
+    return {"channel": sent.channel, "told": sent.told, **{name: time.isoformat() for name, time in times.items()}}
+
+
+def _sent(written: dict[str, Any] | None) -> Sent | None:
+    if written is None:
+        return None
+    at, expires_at, ask_again_at = [datetime.fromisoformat(written[name]) for name in ("at", "expires_at", "ask_again_at")]
+    channel = Channel(written["channel"]) if written["channel"] else None
+    return Sent(at, expires_at, ask_again_at, channel, written["told"])
 
 
 def _destination(details: list[str] | None) -> Destination | None:

@@ -53,7 +53,7 @@ class Notices:
             " lease_until = clock_timestamp() + $4::interval"
             " WHERE account_id = $1 AND event_id = $2 AND closed_at IS NULL AND expires_at > clock_timestamp()"
             " AND (claimant IS NULL OR claimant = $3 OR lease_until < clock_timestamp())"
-            " RETURNING expires_at - clock_timestamp() AS remaining",
+            " RETURNING expires_at - clock_timestamp() AS remaining, contact",
             account_id,
             event_id,
             claimant,
@@ -64,12 +64,14 @@ class Notices:
         loaded = await self._accounts.load(account_id)
         if loaded is None:
             raise _void()
-        return Claimed(loaded.vault.open_contact(loaded.account.contact), row["remaining"])
+        # A former contact, of whoever is to learn that it is one; else whoever is on file now.
+        return Claimed(loaded.vault.open_contact(row["contact"] or loaded.account.contact), row["remaining"])
 
     async def close(self, account_id: UUID, event_id: UUID) -> None:
         """Sent, or given up. Idempotent."""
         await self._database.execute(
-            "UPDATE notice SET closed_at = clock_timestamp() WHERE account_id = $1 AND event_id = $2 AND closed_at IS NULL",
+            "UPDATE notice SET closed_at = clock_timestamp(), contact = NULL"
+            " WHERE account_id = $1 AND event_id = $2 AND closed_at IS NULL",
             account_id,
             event_id,
         )

@@ -11,7 +11,7 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.domain import decide_contact
+from services.auth.contact_changes import change_contact
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.office_domain import (
     ChangeVoid,
@@ -171,8 +171,7 @@ class Office:
                 await self.accounts.append(loaded.account, decide_end(pending, due), now, None, beside=ended())
                 return
             contact = loaded.vault.open_contact(loaded.account.contact)
-            after = loaded.vault.close_contact(replace(contact, phone=phone))
-            facts = decide_contact(after, [ContactChanged.PART_PHONE], ContactChanged.VIA_OFFICE)
+            facts = change_contact(loaded.vault, contact, replace(contact, phone=phone), ContactChanged.VIA_OFFICE)
             beside = carried_out(self.lookup, phone, contact.phone)
             await self.accounts.append(loaded.account, [*facts, sessions_end()], now, None, beside=beside)
         except Conflict:

@@ -21,7 +21,7 @@ from services.chassis.sealing import read_key
 
 ACCOUNT = Table(
     "account", "account_id", ("account_id",),
-    ("account_id", "version", "credential_version", "password", "contact", "open_failures"),
+    ("account_id", "version", "credential_version", "password", "contact", "open_failures", "devices"),
 )  # fmt: skip
 SESSION = Table(
     "session", "account_id", ("account_id", "session_id"),
@@ -42,6 +42,7 @@ NOT_REBUILT = {
     "account_key": "the accounts' keys: no event may hold what erases it; without them all accounts are lost",
     "flow": "registrations and recoveries under way, 15 minutes: whoever is in one begins anew",
     "sms_help": "when an SMS that was no command was last answered: at most one answer more",
+    "told": "when a subscriber was last told of a new device or a changed password: at most one message more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
     "used_captcha": "captchas that were used, an hour: one that has not expired could be used once more",
     "identifier_move": "identifiers to be re-pointed after a new number at an office, a moment: rebuild re-points them itself",
@@ -116,7 +117,7 @@ def _rows(state: _State, last: PastEvent) -> Iterable[FreshRow]:
     account = state.account
     yield "account", (
         account.account_id, account.version, account.credential_version, account.password, account.contact,
-        list(account.open_failures),
+        list(account.open_failures), list(account.devices),
     )  # fmt: skip
     for session_id, session in state.sessions.items():
         yield "session", (account.account_id, session_id, session.token_hash, session.expires_at, session.ended_at)

@@ -1,7 +1,7 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -24,17 +24,20 @@ from services.auth.clients import Client
 from services.auth.codes import Codes
 from services.auth.destinations import Channel, Destination, chosen
 from services.auth.domain import Account, NewSession, decide_registration, decide_reset
-from services.auth.flows import Flow, Flows, Step, mark_of
+from services.auth.flows import Flow, Flows, Sent, Step, mark_of
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.passwords import failed_rules
 from services.auth.sessions import new_session
 from services.auth.sign_in import tell_new_version
 from services.auth.vault import Contact
+from services.chassis.email_addresses import email_address
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.shielded import Shielded
+
+_NOBODYS = "s79160000000@example.com"
 
 Begun = tuple[UUID, NewSession, str]
 
@@ -87,26 +90,39 @@ class Recovery:
         """
         await self.require_captcha(client)
         account_id, time = await self.accounts.resolve(identifier)
-        origin = client.origin(self.pseudonyms, time.now(), identifier)
+        return await self.send(identifier, account_id, client, time.now(), channel)
+
+    async def send(
+        self, identifier: Identifier, account_id: UUID | None, client: Client, now: datetime, channel: Channel | None
+    ) -> CodeSent:
+        """`start` once it is paid for, and known whom it is about."""
+        origin = client.origin(self.pseudonyms, now, identifier)
         least_digits = await self.check_origin(origin)
         subject_id = account_id or self.lookup.guard_of(identifier)
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
         flow, issued = await self.issue(asked)
         grant, _ = await self.flows.open(flow)
-        return _code_sent(grant, issued)
+        return code_sent(grant, issued)
+
+    async def contact_of(self, account_id: UUID | None, subject_id: UUID) -> tuple[Loaded | None, Contact | None]:
+        """What is known of somebody, and what is on file, None for nobody. Looks as much up for somebody unknown."""
+        accounts = self.accounts
+        loaded = await accounts.load(account_id) if account_id else await accounts.load_stranger(subject_id)
+        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
+        # Nobody's is opened too, for the time that it takes.
+        return loaded, contact if account_id else None
 
     async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
         """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
-        # Looks as much up for somebody unknown.
-        accounts, known = self.accounts, asked.account_id
-        loaded = await accounts.load(known) if known else await accounts.load_stranger(asked.subject_id)
-        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
-        # Nobody's is opened too, for the time that it takes.
-        contact = contact if known else None
+        known = asked.account_id
+        loaded, contact = await self.contact_of(known, asked.subject_id)
         language = (contact.language if contact else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
+        if send_to is None and asked.channel is Channel.EMAIL:
+            # otp looks at an address, which takes a twentieth of a millisecond: so does nobody's.
+            email_address(_NOBODYS)
         issued = await self.codes.issue(
             asked.flow_id, asked.subject_id, asked.purpose, send_to, asked.origin, asked.least_digits, asked.first_half
         )
@@ -122,20 +138,31 @@ class Recovery:
             credential_version=loaded.account.credential_version if loaded else 0,
             expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
             destination=send_to,
-            contact_mark=mark_of(loaded.account.contact) if loaded and known else "",
+            contact_mark=mark_of(contact) if contact else "",
+            sent=_sent(issued, asked.channel, loaded.time.now()) if loaded else None,
         )
         return flow, issued
 
-    async def send_again(self, grant: str, client: Client) -> CodeSent:
-        """Another code of the same flow; the older one stops working (M10). Raises as `start`, and GRANT_INVALID."""
+    async def send_again(self, grant: str, client: Client, channel: Channel | None = None) -> CodeSent:
+        """Another code of the same flow; the older one stops working (M10). channel: None for that of the code before (M11).
+        Raises as `start`, and GRANT_INVALID.
+        """
         flow = await self.flows.find(grant, self.purpose, Step.CODE_SENT)
         await self.require_captcha(client)
         _, time = await self.accounts.resolve(flow.identifier)
         origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
         least_digits = await self.check_origin(origin)
-        issued = await self.codes.issue(flow.flow_id, flow.subject_id, self.purpose, flow.destination, origin, least_digits)
-        next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, UUID(issued.challenge_id))
-        return _code_sent(next_grant, issued)
+        channel = channel or (flow.sent.channel if flow.sent else None)
+        newest, issued = await self.issue(
+            Asked(
+                flow.flow_id, self.purpose, flow.subject_id, flow.account_id, flow.identifier, flow.language, origin,
+                least_digits, channel,
+            )
+        )  # fmt: skip
+        # What the flow must hold against at its end is what was so at its beginning.
+        changed = replace(flow, challenge_id=newest.challenge_id, destination=newest.destination, sent=newest.sent)
+        next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, changed)
+        return code_sent(next_grant, issued)
 
     async def confirm(self, grant: str, code: str, client: Client) -> tuple[str, datetime]:
         """The grant for the password, and its expiry. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD."""
@@ -181,13 +208,15 @@ class Recovery:
             raise errors.grant_invalid()
         await self.flows.advance(flow, grant, Step.DONE)
         if registers:
-            return await self._register(flow, account_id, hashed, time.now(), origin)
-        return await self._reset(flow, account_id, hashed, origin, via)
+            return await self._register(flow, account_id, hashed, time.now(), origin, client.device_id)
+        return await self._reset(flow, account_id, hashed, origin, via, client.device_id)
 
-    async def _register(self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin) -> Begun:
+    async def _register(
+        self, flow: Flow, account_id: UUID, hashed: str, now: datetime, origin: Origin, device_id: str
+    ) -> Begun:
         """The number is reserved; append, then confirm: steps that each stand alone."""
         vault = await self.accounts.make_vault(account_id)
-        session, token = new_session(account_id, now, self.session_lifetime)
+        session, token = new_session(account_id, now, self.session_lifetime, vault.mark_of_device(device_id))
         assert isinstance(flow.identifier, Phone)  # nothing else registers
         contact = vault.close_contact(Contact(flow.identifier, flow.language))
         facts = decide_registration(contact, vault.close_password(hashed), session)
@@ -198,14 +227,21 @@ class Recovery:
         return account_id, session, token
 
     async def _reset(
-        self, flow: Flow, account_id: UUID, hashed: str, origin: Origin, via: "PasswordReset.Via.ValueType"
+        self,
+        flow: Flow,
+        account_id: UUID,
+        hashed: str,
+        origin: Origin,
+        via: "PasswordReset.Via.ValueType",
+        device_id: str,
     ) -> Begun:
         while True:
             loaded = await self._load(account_id)
             account, now = loaded.account, loaded.time.now()
-            if not still_holds(flow, account):
+            if not still_holds(flow, loaded):
                 raise errors.grant_invalid()
-            session, token = new_session(account_id, now, self.session_lifetime)
+            device = loaded.vault.mark_of_device(device_id)
+            session, token = new_session(account_id, now, self.session_lifetime, device)
             facts = decide_reset(account, via, loaded.vault.close_password(hashed), session)
             try:
                 await self.accounts.append(account, facts, now, origin, session)
@@ -240,15 +276,22 @@ class Recovery:
         return loaded
 
 
-def still_holds(flow: Flow, account: Account) -> bool:
+def still_holds(flow: Flow, loaded: Loaded) -> bool:
     """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
     messages of a contact that is not on file any more must not finish what was begun with it.
     """
     first = not flow.contact_mark  # a registration's, begun while nobody had the number
-    return account.credential_version == flow.credential_version and (first or mark_of(account.contact) == flow.contact_mark)
+    contact = loaded.vault.open_contact(loaded.account.contact)
+    return loaded.account.credential_version == flow.credential_version and (first or mark_of(contact) == flow.contact_mark)
 
 
-def _code_sent(grant: str, issued: IssueResponse) -> CodeSent:
+def _sent(issued: IssueResponse, channel: Channel | None, now: datetime) -> Sent:
+    ends, again = issued.expires_at.ToDatetime(tzinfo=UTC), issued.ask_again_at.ToDatetime(tzinfo=UTC)
+    return Sent(now, ends, again, channel)
+
+
+def code_sent(grant: str, issued: IssueResponse) -> CodeSent:
+    """What the subscriber is told of it."""
     return CodeSent(
         grant=grant, expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, digits=issued.digits, tag=issued.tag
     )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from zasov.auth.v1.captcha_service_pb2_grpc import add_CaptchaServiceServicer_to_server
 from zasov.auth.v1.delivery_service_pb2_grpc import add_DeliveryServiceServicer_to_server
+from zasov.auth.v1.provisioning_service_pb2_grpc import add_ProvisioningServiceServicer_to_server
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
 from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
@@ -23,11 +24,13 @@ from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.events.v1.notifier_event_pb2 import NotifierEvent
 from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_EMAIL,
     OTP_PURPOSE_RECOVERY,
     OTP_PURPOSE_REGISTRATION,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
 )
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
+from zasov.notifier.v1.notifier_service_pb2_grpc import NotifierServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
@@ -35,18 +38,25 @@ from services.auth.admission import LockoutClient
 from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha_tokens import TokenCaptcha
+from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
+from services.auth.delivery import Deliveries, Messages
+from services.auth.destinations import Channel
+from services.auth.email_change import EmailChange
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
+from services.auth.masks import Shares
 from services.auth.notices import Notices
 from services.auth.office import ContactChanges, Office, carry_out_for_ever
 from services.auth.office_servicer import StaffServicer
 from services.auth.office_staff import StaffDesk
 from services.auth.office_store import PendingChanges
+from services.auth.provisioning import Provisioning
+from services.auth.provisioning_servicer import ProvisioningServicer
 from services.auth.recovery import Recovery
 from services.auth.servicers import (
     AccountServicer,
@@ -77,7 +87,8 @@ from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
 
 SERVICE_NAMES = tuple(
-    f"zasov.auth.v1.{name}Service" for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha")
+    f"zasov.auth.v1.{name}Service"
+    for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
 STAFF_SERVICE = "zasov.auth.v1.StaffService"
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
@@ -93,6 +104,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         lookup, pseudonyms = _lookup(settings), Pseudonyms(settings.keys_dir / "pseudonyms")
         lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
+        notifier_channel = await stack.enter_async_context(open_channel(settings.notifier_address))
         lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, trace)
         line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
@@ -109,6 +121,13 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         recovery = _recovery(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
+        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, shielded)
+        messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
+        deliveries = Deliveries(
+            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _usual_deliveries(settings)
+        )
+        choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
+        provisioning = Provisioning(accounts, lockout, settings.default_language, shielded)
         notices = _notices(settings, database, accounts)
         changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
         contact_changes = ContactChanges(accounts, changes)
@@ -126,12 +145,15 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
         def add(grpc_server: grpc.aio.Server) -> None:
             add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
-            add_AccountServiceServicer_to_server(AccountServicer(sign_in, contact_changes), grpc_server)
+            add_AccountServiceServicer_to_server(AccountServicer(sign_in, email_change, contact_changes), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
-            add_RegistrationServiceServicer_to_server(RegistrationServicer(registration, settings.region), grpc_server)
-            add_RecoveryServiceServicer_to_server(RecoveryServicer(recovery, temporary, settings.region), grpc_server)
+            registering = RegistrationServicer(registration, deliveries, settings.region)
+            add_RegistrationServiceServicer_to_server(registering, grpc_server)
+            recovering = RecoveryServicer(recovery, temporary, choice, deliveries, settings.region)
+            add_RecoveryServiceServicer_to_server(recovering, grpc_server)
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
+            add_ProvisioningServiceServicer_to_server(ProvisioningServicer(provisioning, settings.region), grpc_server)
             if staffed:
                 add_StaffServiceServicer_to_server(StaffServicer(*staffed, settings.region), grpc_server)
 
@@ -233,6 +255,11 @@ def _recovery(
     )
 
 
+def _usual_deliveries(settings: AuthSettings) -> dict[Channel | None, float]:
+    sms, email = settings.decoys_delivered_sms, settings.decoys_delivered_email
+    return {None: sms, Channel.PHONE: sms, Channel.EMAIL: email}
+
+
 def _lookup(settings: AuthSettings) -> LookupKey:
     return LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
 
@@ -244,6 +271,7 @@ def accounts_of(settings: AuthSettings, database: Database, trace: ProtocolTrace
         _lookup(settings),
         Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
         timedelta(seconds=settings.notice_lifetime_s),
+        settings.pace(),
         trace,
     )
 

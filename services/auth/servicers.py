@@ -22,15 +22,18 @@ from zasov.auth.v1 import (
 )
 
 from services.auth.captcha import Captcha
+from services.auth.choice import ChoiceOfContact
 from services.auth.clients import check_client
+from services.auth.delivery import Deliveries
 from services.auth.domain import NewSession
+from services.auth.email_change import EmailChange
 from services.auth.errors import session_invalid
 from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
 from services.auth.office import ContactChanges
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
-from services.auth.requests import identifier_in, required, uuid_in
+from services.auth.requests import channel_in, channel_named, chosen_channel_in, email_in, identifier_in, required, uuid_in
 from services.auth.sign_in import SignIn
 from services.auth.temporary import TemporaryPasswords, normalise_temporary
 from services.chassis.errors import invalid
@@ -77,8 +80,9 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
-    def __init__(self, sign_in: SignIn, contact_changes: ContactChanges) -> None:
+    def __init__(self, sign_in: SignIn, email_change: EmailChange, contact_changes: ContactChanges) -> None:
         self._sign_in = sign_in
+        self._email_change = email_change
         self._contact_changes = contact_changes
 
     async def ChangePassword(
@@ -91,6 +95,37 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             check_client(request.client),
         )
         return account_service_pb2.ChangePasswordResponse()
+
+    async def StartEmailChange(
+        self, request: account_service_pb2.StartEmailChangeRequest, context: Context
+    ) -> account_service_pb2.StartEmailChangeResponse:
+        sent = await self._email_change.start(
+            required("session_token", request.session_token),
+            normalise(request.password, "password"),
+            email_in("email", request.email),
+            check_client(request.client),
+        )
+        return account_service_pb2.StartEmailChangeResponse(code=sent)
+
+    async def ConfirmEmailChange(
+        self, request: account_service_pb2.ConfirmEmailChangeRequest, context: Context
+    ) -> account_service_pb2.ConfirmEmailChangeResponse:
+        await self._email_change.confirm(
+            required("session_token", request.session_token),
+            required("grant", request.grant),
+            _code_in(request.code),
+            check_client(request.client),
+        )
+        return account_service_pb2.ConfirmEmailChangeResponse()
+
+    async def SetLanguage(
+        self, request: account_service_pb2.SetLanguageRequest, context: Context
+    ) -> account_service_pb2.SetLanguageResponse:
+        if request.language not in ("ru", "en"):
+            raise invalid({"language": "must be ru or en"})
+        token = required("session_token", request.session_token)
+        await self._email_change.set_language(token, request.language, check_client(request.client))
+        return account_service_pb2.SetLanguageResponse()
 
     async def CancelContactChange(
         self, request: account_service_pb2.CancelContactChangeRequest, context: Context
@@ -134,8 +169,9 @@ class CaptchaServicer(captcha_service_pb2_grpc.CaptchaServiceServicer):
 
 
 class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServicer):
-    def __init__(self, registration: Recovery, region: str) -> None:
+    def __init__(self, registration: Recovery, deliveries: Deliveries, region: str) -> None:
         self._registration = registration
+        self._deliveries = deliveries
         self._region = region
 
     async def StartRegistration(
@@ -152,6 +188,13 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
         sent = await self._registration.send_again(required("grant", request.grant), check_client(request.client))
         return registration_service_pb2.SendRegistrationCodeAgainResponse(code=sent)
 
+    async def GetDelivery(
+        self, request: registration_service_pb2.RegistrationServiceGetDeliveryRequest, context: Context
+    ) -> registration_service_pb2.RegistrationServiceGetDeliveryResponse:
+        check_client(request.client)
+        delivery = await self._deliveries.get(required("grant", request.grant), self._registration.purpose)
+        return registration_service_pb2.RegistrationServiceGetDeliveryResponse(delivery=delivery)
+
     async def ConfirmRegistration(
         self, request: registration_service_pb2.ConfirmRegistrationRequest, context: Context
     ) -> registration_service_pb2.ConfirmRegistrationResponse:
@@ -166,23 +209,57 @@ class RegistrationServicer(registration_service_pb2_grpc.RegistrationServiceServ
 
 
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
-    def __init__(self, recovery: Recovery, temporary: TemporaryPasswords, region: str) -> None:
+    def __init__(
+        self,
+        recovery: Recovery,
+        temporary: TemporaryPasswords,
+        choice: ChoiceOfContact,
+        deliveries: Deliveries,
+        region: str,
+    ) -> None:
         self._recovery = recovery
+        self._deliveries = deliveries
         self._temporary = temporary
+        self._choice = choice
         self._region = region
 
     async def StartRecovery(
         self, request: recovery_service_pb2.StartRecoveryRequest, context: Context
     ) -> recovery_service_pb2.StartRecoveryResponse:
         identifier = identifier_in(request, self._region)
-        sent = await self._recovery.start(identifier, check_client(request.client))
+        sent = await self._recovery.start(identifier, check_client(request.client), channel_in(request.channel))
         return recovery_service_pb2.StartRecoveryResponse(code=sent)
+
+    async def ListContacts(
+        self, request: recovery_service_pb2.ListContactsRequest, context: Context
+    ) -> recovery_service_pb2.ListContactsResponse:
+        identifier = identifier_in(request, self._region)
+        grant, expires_at, shown = await self._choice.show(identifier, check_client(request.client))
+        contacts = [recovery_service_pb2.MaskedContact(channel=channel_named(one.channel), mask=one.mask) for one in shown]
+        response = recovery_service_pb2.ListContactsResponse(grant=grant, contacts=contacts)
+        response.expires_at.FromDatetime(expires_at)
+        return response
+
+    async def SendRecoveryCode(
+        self, request: recovery_service_pb2.SendRecoveryCodeRequest, context: Context
+    ) -> recovery_service_pb2.SendRecoveryCodeResponse:
+        grant, channel = required("grant", request.grant), chosen_channel_in(request.channel)
+        sent = await self._choice.send(grant, channel, check_client(request.client))
+        return recovery_service_pb2.SendRecoveryCodeResponse(code=sent)
 
     async def SendRecoveryCodeAgain(
         self, request: recovery_service_pb2.SendRecoveryCodeAgainRequest, context: Context
     ) -> recovery_service_pb2.SendRecoveryCodeAgainResponse:
-        sent = await self._recovery.send_again(required("grant", request.grant), check_client(request.client))
+        grant, channel = required("grant", request.grant), channel_in(request.channel)
+        sent = await self._recovery.send_again(grant, check_client(request.client), channel)
         return recovery_service_pb2.SendRecoveryCodeAgainResponse(code=sent)
+
+    async def GetDelivery(
+        self, request: recovery_service_pb2.RecoveryServiceGetDeliveryRequest, context: Context
+    ) -> recovery_service_pb2.RecoveryServiceGetDeliveryResponse:
+        check_client(request.client)
+        delivery = await self._deliveries.get(required("grant", request.grant), self._recovery.purpose)
+        return recovery_service_pb2.RecoveryServiceGetDeliveryResponse(delivery=delivery)
 
     async def ConfirmRecovery(
         self, request: recovery_service_pb2.ConfirmRecoveryRequest, context: Context
@@ -200,7 +277,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: recovery_service_pb2.RequestTemporaryPasswordRequest, context: Context
     ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
         identifier = identifier_in(request, self._region)
-        issued = await self._temporary.request(identifier, check_client(request.client))
+        issued = await self._temporary.request(identifier, check_client(request.client), channel_in(request.channel))
         return recovery_service_pb2.RequestTemporaryPasswordResponse(
             expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag
         )
@@ -234,9 +311,13 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
 
 
 async def _confirm(flow: Recovery, grant: str, code: str, client: common_pb2.ClientContext) -> common_pb2.CodeConfirmed:
+    return _confirmed(*await flow.confirm(required("grant", grant), _code_in(code), check_client(client)))
+
+
+def _code_in(code: str) -> str:
     if not (code.isascii() and code.isdigit() and len(code) in (4, 6, _LONGEST_CODE)):
         raise invalid({"code": "must be 4, 6 or 8 digits"})
-    return _confirmed(*await flow.confirm(required("grant", grant), code, check_client(client)))
+    return code
 
 
 def _confirmed(grant: str, expires_at: datetime) -> common_pb2.CodeConfirmed:

@@ -14,10 +14,10 @@ _SECRET_BYTES = 32
 _ID_BYTES = 16
 
 
-def new_session(account_id: UUID, now: datetime, lifetime: timedelta) -> tuple[NewSession, str]:
-    """The session, and the token that is shown this once."""
+def new_session(account_id: UUID, now: datetime, lifetime: timedelta, device: bytes = b"") -> tuple[NewSession, str]:
+    """The session, and the token that is shown this once. device: its mark; empty if none was named."""
     session_id, secret = uuid4(), secrets.token_bytes(_SECRET_BYTES)
-    return NewSession(session_id, hash_of(secret), now + lifetime), encode_token(account_id, session_id, secret)
+    return NewSession(session_id, hash_of(secret), now + lifetime, device), encode_token(account_id, session_id, secret)
 
 
 def encode_token(*parts: UUID | bytes) -> str:

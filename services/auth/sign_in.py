@@ -65,7 +65,8 @@ class SignIn:
                 account, now = current.account, current.time.now()
                 if not rehashed and self._line.needs_rehash(current.vault.open_password(account.password)):
                     rehashed.append(current.vault.close_password(await self._line.hash(place, password)))
-                session, token = new_session(account.account_id, now, self._session_lifetime)
+                device = current.vault.mark_of_device(client.device_id)
+                session, token = new_session(account.account_id, now, self._session_lifetime, device)
                 verified, attempt_id = settled.admission.epoch, settled.admission.attempt_id
                 facts = decide_success(
                     account, verified, attempt_id, settled.forgiven, session, rehashed[0] if rehashed else None

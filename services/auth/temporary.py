@@ -24,6 +24,7 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.clients import Client
+from services.auth.destinations import Channel
 from services.auth.domain import decide_temporary_use
 from services.auth.flows import Flow, Step
 from services.auth.identifiers import Identifier, Phone
@@ -74,7 +75,7 @@ class TemporaryPasswords:
 
     recovery: Recovery
 
-    async def request(self, identifier: Identifier, client: Client) -> IssueResponse:
+    async def request(self, identifier: Identifier, client: Client, channel: Channel | None = None) -> IssueResponse:
         """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError CAPTCHA_REQUIRED,
         CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
         """
@@ -82,14 +83,16 @@ class TemporaryPasswords:
         account_id, time = await self.recovery.accounts.resolve(identifier)
         origin = client.origin(self.recovery.pseudonyms, time.now(), identifier)
         await self.recovery.check_origin(origin)
-        return await self._issue(OTP_PURPOSE_TEMPORARY_PASSWORD, account_id, identifier, client.language, origin)
+        purpose = OTP_PURPOSE_TEMPORARY_PASSWORD
+        return await self._issue(purpose, account_id, identifier, client.language, origin, channel=channel)
 
     async def command(self, phone: Phone, account_id: UUID, origin: Origin, proposed: str = "") -> IssueResponse:
         """The same by the handset's own SMS: no captcha, no limit of an address. proposed: the hash of a password that is to
         become permanent by the sign-in with it. Raises ServiceError COOL_DOWN, CODE_BUDGET_SPENT.
         """
         purpose = OTP_PURPOSE_PROPOSED_PASSWORD if proposed else OTP_PURPOSE_COMMANDED_PASSWORD
-        return await self._issue(purpose, account_id, phone, "", origin, proposed)
+        # To the handset that asked, whatever else is on file.
+        return await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
 
     async def at_office(self, account_id: UUID, identifier: Identifier, first_half: str = "") -> IssueResponse:
         """The same after a document was checked (M18); with a first half, the other one alone is sent. Raises ServiceError
@@ -114,11 +117,14 @@ class TemporaryPasswords:
         language: str,
         origin: Origin,
         proposed: str = "",
+        channel: Channel | None = None,
         first_half: str = "",
     ) -> IssueResponse:
         subject_id = self._subject_of(purpose, account_id, identifier)
-        flow_id = _flow_of(subject_id)
-        asked = Asked(flow_id, purpose, subject_id, account_id, identifier, language, origin, first_half=first_half)
+        asked = Asked(
+            _flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin,
+            channel=channel, first_half=first_half,
+        )  # fmt: skip
         flow, issued = await self.recovery.issue(asked)
         await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return issued
@@ -152,7 +158,7 @@ class TemporaryPasswords:
         """
         while True:
             loaded = await self.recovery.accounts.load(account_id)
-            if loaded is None or not still_holds(flow, loaded.account):
+            if loaded is None or not still_holds(flow, loaded):
                 raise errors.code_dead()
             now = loaded.time.now()
             origin = client.origin(self.recovery.pseudonyms, now, flow.identifier)

@@ -1,5 +1,7 @@
 """What is sealed with an account's own key: the password's hash and the contact. Deleting the key erases both."""
 
+import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +33,8 @@ class Contact:
 
 
 # One must not pass for the other. Whose they are the key says: each account has its own.
-_PASSWORD, _CONTACT = b"password", b"contact"
+_PASSWORD, _CONTACT, _DEVICE = b"password", b"contact", b"device"
+_MARK_BYTES = 16
 
 
 class AccountVault:
@@ -39,6 +42,15 @@ class AccountVault:
 
     def __init__(self, key: bytes) -> None:
         self._seal = Seal(key)
+        # Of its own: what seals must not sign.
+        self._device_key = hmac.digest(key, _DEVICE, hashlib.sha256)
+
+    def mark_of_device(self, device_id: str) -> bytes:
+        """16 bytes that tell one of the account's devices from another, and mean nothing elsewhere or without the key.
+
+        Empty for a device without a name.
+        """
+        return hmac.digest(self._device_key, device_id.encode(), hashlib.sha256)[:_MARK_BYTES] if device_id else b""
 
     def close_password(self, hashed: str) -> bytes:
         return self._seal.close(hashed.encode(), _PASSWORD)

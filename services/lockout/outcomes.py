@@ -15,6 +15,7 @@ from zasov.events.v1.auth_event_pb2 import (
     LoginRefused,
     LoginSucceeded,
     PasswordChanged,
+    PasswordProven,
     PasswordReset,
     TemporaryPasswordUsed,
 )
@@ -43,6 +44,7 @@ AUTH_KINDS = frozenset(
         "LoginFailed",
         "LoginRefused",
         "PasswordChanged",
+        "PasswordProven",
         "PasswordReset",
         "TemporaryPasswordUsed",
     }
@@ -73,6 +75,8 @@ def parse_auth(value: bytes | None) -> AuthEvent:
         owner, payload = _check(event.meta), payload_of(event)
         if isinstance(payload, LoginFailed | LoginSucceeded):
             _ = UUID(payload.attempt_id), SubjectKey(owner, payload.credential, stranger=False).subject_id
+        elif isinstance(payload, PasswordProven):
+            _ = UUID(payload.attempt_id)
     except _UNREADABLE:
         raise Poison("not an AuthEvent") from None
     return event
@@ -90,7 +94,8 @@ def parse_otp(value: bytes | None) -> OtpEvent:
 
 async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
     """Rules 6, 7 and 9. The events of one stream in order, different streams side by side."""
-    succeeded = [UUID(event.login_succeeded.attempt_id) for event in events if event.WhichOneof("event") == "login_succeeded"]
+    payloads = [payload_of(event) for event in events]
+    succeeded = [UUID(one.attempt_id) for one in payloads if isinstance(one, LoginSucceeded | PasswordProven)]
     # Settled over gRPC before they were published: a row that is still there was brought back by a restored backup.
     still_open = await store.still_open(succeeded) if succeeded else set()
     by_stream: defaultdict[str, list[AuthEvent]] = defaultdict(list)
@@ -137,6 +142,8 @@ def _settle_one(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) ->
             return _settle_strangers_failure(UUID(attempt), store)
         case LoginSucceeded(attempt_id=attempt, credential=credential) if UUID(attempt) in still_open:
             return store.settle_right(SubjectKey(owner, credential, stranger=False), UUID(attempt), [])
+        case PasswordProven(attempt_id=attempt) if UUID(attempt) in still_open:
+            return store.settle_right(SubjectKey(owner, CREDENTIAL_PASSWORD, stranger=False), UUID(attempt), [])
         case AccountRegistered() | PasswordChanged() | PasswordReset() | TemporaryPasswordUsed() as password:
             key = SubjectKey(owner, CREDENTIAL_PASSWORD, stranger=False)
             return store.raise_epoch(key, password.credential_version)

@@ -36,12 +36,20 @@ class Kind(StrEnum):
     """What a message says: the name of its templates."""
 
     CODE = "code"
+    # Good for one sign-in; goes to whichever contact on file was chosen.
     TEMPORARY_PASSWORD = "temporary_password"  # noqa: S105  # a name
+    # Answers to SMS: who sends one reads SMS, and the number that it seems to come from is what the answer proves. No letters.
     PROPOSED_PASSWORD = "proposed_password"  # noqa: S105
     PROPOSAL_REFUSED = "proposal_refused"
     SMS_HELP = "sms_help"
     ACCOUNT_BLOCKED = "account_blocked"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a name
+    # A new password that lifted a block: one message says both.
+    SIGN_IN_REOPENED = "sign_in_reopened"
+    # The sign-in with a one-time password that lifted a block; the choice of a permanent one is told of by itself.
+    TEMPORARY_PASSWORD_USED = "temporary_password_used"  # noqa: S105  # a name
+    NEW_DEVICE = "new_device"
+    CONTACT_CHANGED = "contact_changed"
     # After a document was checked at an office (M18): a one-time password; half of one, whose other half is on a slip.
     OFFICE_PASSWORD = "office_password"  # noqa: S105  # a name
     OFFICE_SLIP = "office_slip"
@@ -89,6 +97,11 @@ CHANNELS: "dict[ChannelId | None, Channel.ValueType]" = {
     ChannelId.EMAIL: CHANNEL_EMAIL,
 }
 _CHANNEL_IDS = {number: name for name, number in CHANNELS.items()}
+
+
+def channel_of(number: "Channel.ValueType") -> ChannelId | None:
+    """As an event or a call says it. Raises KeyError for one that is not known."""
+    return _CHANNEL_IDS[number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 # The notifier's own: of InboundService.
 INBOUND_VOID = "INBOUND_VOID"
 INBOUND_CLAIMED = "INBOUND_CLAIMED"
+# Of NotifierService.
+MESSAGE_UNKNOWN = "MESSAGE_UNKNOWN"
 
 # What a metric may name; anything else is "other", for labels come from a fixed set.
 KNOWN = frozenset({DELIVERY_CLAIMED, NOTICE_NOT_YET_KNOWN, "TEMPORARILY_UNAVAILABLE", "OVERLOADED", "INTERNAL"})

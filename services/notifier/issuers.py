@@ -17,7 +17,8 @@ from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDel
 from services.chassis.clock import boottime
 from services.chassis.errors import INTERNAL, ServiceError
 from services.chassis.rpc_clients import call
-from services.notifier.domain import FROM_OTP, ChannelId, Message, Report
+from services.notifier.domain import FROM_OTP, ChannelId, Kind, Message, Report
+from services.notifier.moments import Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,14 @@ class Claimed:
 class Issuers:
     """claimant: names this worker, so that its own claims can be renewed."""
 
-    def __init__(self, otp: grpc.aio.Channel, auth: grpc.aio.Channel, claimant: str, timeout_s: float) -> None:
+    def __init__(
+        self, otp: grpc.aio.Channel, auth: grpc.aio.Channel, claimant: str, timeout_s: float, moments: Moments
+    ) -> None:
         self._otp: Any = OtpDeliveryStub(otp)
         self._auth: Any = AuthDeliveryStub(auth)
         self._claimant = claimant
         self._timeout_s = timeout_s
+        self._moments = moments
 
     async def claim(self, message: Message) -> Claimed:
         """Raises ServiceError: DELIVERY_VOID, DELIVERY_CLAIMED, NOTICE_NOT_YET_KNOWN, or that the service is away."""
@@ -61,7 +65,10 @@ class Issuers:
                 account_id=str(message.cause_stream_id), event_id=str(message.cause_event_id), claimant=self._claimant
             ),
         )
-        return Claimed(*_destination(notice), notice.language, {}, asked_at + notice.remaining_ms / 1000)
+        fields = {}
+        if message.kind is Kind.NEW_DEVICE:
+            fields["when"] = self._moments.of(message.cause_event_id, notice.language)
+        return Claimed(*_destination(notice), notice.language, fields, asked_at + notice.remaining_ms / 1000)
 
     async def report(self, message: Message, report: Report) -> None:
         """Tells how it ended. Raises ServiceError."""

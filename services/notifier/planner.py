@@ -9,11 +9,15 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    ContactChanged,
     ContactChangeRequested,
+    ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
+    SignedInFromNewDevice,
     SmsCommandNotUnderstood,
+    TemporaryPasswordUsed,
 )
 from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
@@ -40,6 +44,8 @@ _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_OFFICE_SLIP: Kind.OFFICE_SLIP,
 }
 
+_TOLD_OF = frozenset({ContactChanged.PART_PHONE, ContactChanged.PART_EMAIL})
+
 Planned = Callable[[EventMeta, Message], Wanted | None]
 
 
@@ -55,6 +61,24 @@ def _account_blocked(meta: EventMeta, blocked: Message) -> Wanted | None:
     return _wanted(meta, Kind.ACCOUNT_BLOCKED, _uuid(blocked.account_id))
 
 
+def _password_reset(meta: EventMeta, reset: Message) -> Wanted:
+    assert isinstance(reset, PasswordReset)
+    return _wanted(meta, Kind.SIGN_IN_REOPENED if reset.lifted_block else Kind.PASSWORD_CHANGED, _uuid(meta.stream_id))
+
+
+def _temporary_password_used(meta: EventMeta, used: Message) -> Wanted | None:
+    assert isinstance(used, TemporaryPasswordUsed)
+    return _wanted(meta, Kind.TEMPORARY_PASSWORD_USED, _uuid(meta.stream_id)) if used.lifted_block else None
+
+
+def _contact_changed(meta: EventMeta, changed: Message) -> Wanted | None:
+    """The language and the numbers in the operator's books are told of to nobody: auth has opened no notice for them."""
+    assert isinstance(changed, ContactChanged)
+    if _TOLD_OF.isdisjoint(changed.changed):
+        return None
+    return _wanted(meta, Kind.CONTACT_CHANGED, _uuid(meta.stream_id))
+
+
 def _notice(kind: Kind) -> Planned:
     """Of an event of auth: its stream is the account that is told."""
     return lambda meta, _: _wanted(meta, kind, _uuid(meta.stream_id))
@@ -68,7 +92,11 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
     LOCKOUT_EVENTS: {AccountBlocked.DESCRIPTOR.name: _account_blocked},
     AUTH_EVENTS: {
         PasswordChanged.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
-        PasswordReset.DESCRIPTOR.name: _notice(Kind.PASSWORD_CHANGED),
+        PasswordReset.DESCRIPTOR.name: _password_reset,
+        TemporaryPasswordUsed.DESCRIPTOR.name: _temporary_password_used,
+        SignedInFromNewDevice.DESCRIPTOR.name: _notice(Kind.NEW_DEVICE),
+        ContactChanged.DESCRIPTOR.name: _contact_changed,
+        ContactReplaced.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGED),
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
         ContactChangeRequested.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGE_REQUESTED),

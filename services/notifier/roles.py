@@ -1,5 +1,5 @@
 """The roles: `worker` consumes events, sends messages, receives receipts and subscribers' texts; `server` hands those texts to
-auth; `relay` publishes the notifier's own events.
+auth and tells what became of messages; `relay` publishes the notifier's own events.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from aiokafka import ConsumerRecord
 from zasov.notifier.v1.inbound_service_pb2_grpc import add_InboundServiceServicer_to_server
+from zasov.notifier.v1.notifier_service_pb2_grpc import add_NotifierServiceServicer_to_server
 
 from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
@@ -30,9 +31,12 @@ from services.notifier.inbound.sealed import Sealer
 from services.notifier.inbound.servicer import InboundServicer
 from services.notifier.inbound.store import InboundStore
 from services.notifier.issuers import Issuers
+from services.notifier.moments import Moments
+from services.notifier.servicer import NotifierServicer
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Store
 from services.notifier.templates import Templates
+from services.notifier.views import Views
 
 GROUP = "zasov.notifier"
 DEAD_LETTERS = "zasov.notifier.deadletters.v1"
@@ -43,14 +47,18 @@ async def relay(settings: NotifierSettings, life: Lifecycle) -> None:
 
 
 async def server(settings: NotifierSettings, life: Lifecycle) -> None:
-    """Serves claims of texts. Needs PostgreSQL alone: neither Kafka nor the SMSC."""
+    """Serves claims of texts, and tells what became of messages. Needs PostgreSQL alone: neither Kafka nor the SMSC."""
     async with open_database(settings) as database:
-        servicer = InboundServicer(_inbound_store(settings, database))
+        inbound = InboundServicer(_inbound_store(settings, database))
+        messages = NotifierServicer(Views(database))
         async with serving(
             settings,
             life,
-            [lambda grpc_server: add_InboundServiceServicer_to_server(servicer, grpc_server)],
-            ["zasov.notifier.v1.InboundService"],
+            [
+                lambda grpc_server: add_InboundServiceServicer_to_server(inbound, grpc_server),
+                lambda grpc_server: add_NotifierServiceServicer_to_server(messages, grpc_server),
+            ],
+            ["zasov.notifier.v1.InboundService", "zasov.notifier.v1.NotifierService"],
         ):
             await life.stopping()
 
@@ -94,7 +102,8 @@ async def dispatching(
         channels: dict[ChannelId, Channel] = {ChannelId.SMS: sms}
         if (mail_server := settings.mail_server()) is not None:
             channels[ChannelId.EMAIL] = await stack.enter_async_context(EmailChannel(mail_server))
-        issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s)
+        moments = Moments(settings.time_zone)
+        issuers = Issuers(otp, auth, f"notifier {uuid4()}", settings.claim_timeout_s, moments)
         dispatcher = Dispatcher(settings, store, issuers, templates, channels)
         background = [
             life.keep_running(tidy_for_ever(inbound), "inbound"),

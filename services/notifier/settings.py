@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.lifecycle import split_address
@@ -11,6 +11,7 @@ from services.chassis.settings import ChassisSettings
 from services.notifier.domain import Policy
 from services.notifier.inbound.domain import Rules
 from services.notifier.mail.settings import MailSettings
+from services.notifier.moments import Moments
 from services.notifier.smpp import SmppSettings
 
 
@@ -50,6 +51,8 @@ class NotifierSettings(MailSettings, ChassisSettings):
     early_receipt_lifetime_s: float = Field(default=600.0, gt=0, description="A receipt of an unknown id is kept so long.")
     default_language: Literal["ru", "en"] = Field(default="ru", description="For a language that has no templates.")
 
+    time_zone: str = Field(default="Europe/Moscow", description="The times in messages are of this zone (IANA's name).")
+
     inbound_numbers: str = Field(
         default="3339,111", pattern="^[0-9]+(,[0-9]+)*$", description="Short numbers for commands; texts to others are dropped."
     )
@@ -61,6 +64,12 @@ class NotifierSettings(MailSettings, ChassisSettings):
     )
     inbound_lifetime_s: float = Field(default=600.0, gt=0, description="A text not acted on by then never is.")
     inbound_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed text is one worker's.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        Moments(name)
+        return name
 
     def inbound_rules(self) -> Rules:
         """Raises ValueError for times that contradict each other."""

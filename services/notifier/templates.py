@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.notifier.domain import ChannelId, Kind
 from services.notifier.letters import Letter, LetterTemplate
+from services.notifier.moments import LONGEST_MOMENT
 from services.notifier.smpp import parts_count
 from services.notifier.template_files import TemplateError, read_template
 
@@ -25,17 +26,17 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.SMS_HELP: frozenset(),
     Kind.ACCOUNT_BLOCKED: frozenset(),
     Kind.PASSWORD_CHANGED: frozenset(),
+    Kind.SIGN_IN_REOPENED: frozenset(),
+    Kind.TEMPORARY_PASSWORD_USED: frozenset(),
+    Kind.NEW_DEVICE: frozenset({"when"}),
+    Kind.CONTACT_CHANGED: frozenset(),
     Kind.OFFICE_PASSWORD: frozenset({"code", "tag"}),
     Kind.OFFICE_SLIP: frozenset({"code", "tag"}),
     Kind.CONTACT_CHANGE_REQUESTED: frozenset(),
 }
 
 # Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
-BY_EMAIL = frozenset({Kind.CODE, Kind.ACCOUNT_BLOCKED, Kind.PASSWORD_CHANGED}) | {
-    Kind.OFFICE_PASSWORD,
-    Kind.OFFICE_SLIP,
-    Kind.CONTACT_CHANGE_REQUESTED,
-}
+BY_EMAIL = frozenset(Kind) - {Kind.PROPOSED_PASSWORD, Kind.PROPOSAL_REFUSED, Kind.SMS_HELP}
 
 # SMS parts are paid for. Cyrillic has 67 characters a part, 70 if alone.
 MOST_PARTS: Mapping[tuple[Kind, str], int] = {
@@ -46,13 +47,21 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.PROPOSED_PASSWORD, "ru"): 3,
     (Kind.PROPOSED_PASSWORD, "en"): 2,
     (Kind.PROPOSAL_REFUSED, "ru"): 3,
-    (Kind.PROPOSAL_REFUSED, "en"): 2,
-    (Kind.SMS_HELP, "ru"): 3,
-    (Kind.SMS_HELP, "en"): 2,
+    (Kind.PROPOSAL_REFUSED, "en"): 1,
+    (Kind.SMS_HELP, "ru"): 2,
+    (Kind.SMS_HELP, "en"): 1,
     (Kind.ACCOUNT_BLOCKED, "ru"): 3,
     (Kind.ACCOUNT_BLOCKED, "en"): 2,
     (Kind.PASSWORD_CHANGED, "ru"): 3,
     (Kind.PASSWORD_CHANGED, "en"): 2,
+    (Kind.SIGN_IN_REOPENED, "ru"): 3,
+    (Kind.SIGN_IN_REOPENED, "en"): 2,
+    (Kind.TEMPORARY_PASSWORD_USED, "ru"): 3,
+    (Kind.TEMPORARY_PASSWORD_USED, "en"): 2,
+    (Kind.NEW_DEVICE, "ru"): 3,
+    (Kind.NEW_DEVICE, "en"): 2,
+    (Kind.CONTACT_CHANGED, "ru"): 3,
+    (Kind.CONTACT_CHANGED, "en"): 2,
     (Kind.OFFICE_PASSWORD, "ru"): 3,
     (Kind.OFFICE_PASSWORD, "en"): 2,
     (Kind.OFFICE_SLIP, "ru"): 3,
@@ -95,7 +104,7 @@ class Templates:
 
 
 # The longest that a field can be, to count parts by.
-_LONGEST = {"code": "0" * 12, "tag": "9" * 6}
+_LONGEST = {"code": "0" * 12, "tag": "9" * 6, "when": LONGEST_MOMENT}
 
 
 def _load(folder: Path, kind: Kind, language: str) -> str:

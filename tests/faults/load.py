@@ -19,7 +19,8 @@ _MOST_PEOPLE = 16
 _MOST_GUESSES = 25
 _PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
 _SMS_TIMEOUT_S = 6.0
-_CODE = re.compile(r"(?<!\d)(\d{4}|\d{6}|\d{8})(?!\d)")
+# A notice may name a short number: as many digits as a code has.
+_CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 
 
 @dataclass(eq=False)

@@ -6,7 +6,13 @@ from uuid import UUID
 from tests.faults.history import History, Sms
 
 # Which events ask for a message. A new kind of notice joins with a line.
-_ASK = {("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("lockout", "AccountBlocked")}
+_ASK = {
+    ("otp", "OtpIssued"),
+    ("auth", "PasswordChanged"),
+    ("auth", "PasswordReset"),
+    ("auth", "ContactReplaced"),
+    ("lockout", "AccountBlocked"),
+}
 _ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})
 
 

@@ -52,7 +52,7 @@ def ledgers(history: History) -> dict[UUID, Ledger]:
                 ledger.cleared[what.attempt_id] = event.version
             case "EpochRaised":
                 ledger.raised[what.epoch] = event.version
-    for event in history.of("auth", "LoginFailed", "LoginSucceeded", "PasswordChanged"):
+    for event in history.of("auth", "LoginFailed", "LoginSucceeded", "PasswordChanged", "PasswordProven"):
         what = event.payload
         if event.kind != "LoginFailed":
             ledger = found[event.stream_id]

@@ -15,6 +15,15 @@ from services.auth.hashing import HashingLine
 from services.chassis import metrics
 from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite
+from tests.integration.auth.numbers import (
+    EMAIL,
+    EMAIL_CHANNEL,
+    PHONE_CHANNEL,
+    contacts_of,
+    put,
+    start_by,
+    temporary_by,
+)
 from tests.integration.auth.suite import CAPTCHA_TEXT, OTHER_PHONE, PASSWORD, PHONE, PICTURES, Suite, client, refusal_of
 
 WRONG = "Wrong-1-password"
@@ -103,7 +112,10 @@ async def seen(make: "Call") -> Seen:
 
 def _flat(message: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     for one, value in message.ListFields():
-        if one.message_type is not None and one.message_type.name != "Timestamp":
+        if one.is_repeated:
+            for index, each in enumerate(value):
+                yield from _flat(each, f"{path}{one.name}[{index}].")
+        elif one.message_type is not None and one.message_type.name != "Timestamp":
             yield from _flat(value, f"{path}{one.name}.")
         else:
             yield f"{path}{one.name}", value
@@ -223,6 +235,77 @@ async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
     return wrong
 
 
+def _number_of(phone: str) -> str:
+    return f"60{phone[-8:]}"
+
+
+def _by_number(ask: Callable[[Suite, dict[str, str]], Awaitable[Call]]) -> Ask:
+    """About an account number: linked to the phone if somebody has it, nobody's if nobody has."""
+
+    async def asked(suite: Suite, phone: str) -> Call:
+        if phone == NUMBERS["known"]:
+            email = {"email": EMAIL} if suite.said & {EMAIL} else {}
+            await put(suite.auth, phone=phone, account_numbers=[_number_of(phone)], **email)
+        return await ask(suite, {"account_number": _number_of(phone)})
+
+    return asked
+
+
+async def _sign_in_by_number(suite: Suite, identifier: dict[str, str]) -> Call:
+    request = sign_in_service_pb2.SignInRequest(password=WRONG, client=client(), **identifier)
+    return lambda: suite.auth.signing_in.SignIn(request, timeout=20)
+
+
+async def _sign_in_by_number_blocked(suite: Suite, identifier: dict[str, str]) -> Call:
+    wrong = await _sign_in_by_number(suite, identifier)
+    for _ in range(3):
+        await seen(wrong)
+        await suite.play_stream()
+    return wrong
+
+
+async def _recover_by_number(suite: Suite, identifier: dict[str, str]) -> Call:
+    return flow_call(suite, "Recovery", "StartRecovery", **identifier)
+
+
+async def _list(suite: Suite, identifier: dict[str, str]) -> Call:
+    return flow_call(suite, "Recovery", "ListContacts", **identifier)
+
+
+async def _list_by_phone(suite: Suite, phone: str) -> Call:
+    return await _list(suite, {"phone": phone})
+
+
+def _list_with(answer: str | None) -> Callable[[Suite, dict[str, str]], Awaitable[Call]]:
+    async def ask(suite: Suite, identifier: dict[str, str]) -> Call:
+        proof = "" if answer is None else await suite.auth.solved(answer)
+        return flow_call(suite, "Recovery", "ListContacts", proof, **identifier)
+
+    return ask
+
+
+def _choose(channel: Any) -> Callable[[Suite, dict[str, str]], Awaitable[Call]]:
+    async def ask(suite: Suite, identifier: dict[str, str]) -> Call:
+        grant = (await contacts_of(suite.auth, **identifier)).grant
+        request = recovery_service_pb2.SendRecoveryCodeRequest(grant=grant, channel=channel, client=client())
+        return lambda: suite.auth.recovery.SendRecoveryCode(request, timeout=20)
+
+    return ask
+
+
+async def _choose_too_soon(suite: Suite, identifier: dict[str, str]) -> Call:
+    await start_by(suite.auth, **identifier)
+    return await _choose(PHONE_CHANNEL)(suite, identifier)
+
+
+async def _use_temporary_by_number(suite: Suite, identifier: dict[str, str]) -> Call:
+    await temporary_by(suite.auth, **identifier)
+    request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+        temporary_password="22222222", client=client(), **identifier
+    )
+    return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+
+
 # A new answer joins with a line.
 ASKED: dict[str, Ask] = {
     "sign-in": _sign_in,
@@ -248,6 +331,19 @@ ASKED: dict[str, Ask] = {
     "one-time password, never asked for": _use_temporary,
     "one-time password, wrong": _use_temporary_asked_for,
     "one-time password, fourth wrong": _use_temporary_for_the_fourth_time,
+    "sign-in by number": _by_number(_sign_in_by_number),
+    "sign-in by number, blocked": _by_number(_sign_in_by_number_blocked),
+    "recovery by number": _by_number(_recover_by_number),
+    "one-time password by number, wrong": _by_number(_use_temporary_by_number),
+    "contacts": _list_by_phone,
+    "contacts by number": _by_number(_list),
+    "contacts by number, with email": _by_number(_list),
+    "contacts by number, no captcha": _by_number(_list_with(None)),
+    "contacts by number, solved captcha": _by_number(_list_with(CAPTCHA_TEXT)),
+    "choice of phone": _by_number(_choose(PHONE_CHANNEL)),
+    "choice of email, with email": _by_number(_choose(EMAIL_CHANNEL)),
+    "choice of email that was not shown": _by_number(_choose(EMAIL_CHANNEL)),
+    "choice, too soon": _by_number(_choose_too_soon),
 }
 
 
@@ -255,10 +351,15 @@ ASKED: dict[str, Ask] = {
 @pytest.mark.parametrize("asked", ASKED)
 async def test_an_answer_about_nobody_looks_the_same_and_costs_the_same(work: Work, start: StartSuite, asked: str) -> None:
     suite = await start(
-        auth=PICTURES if "captcha" in asked else None,
+        auth={
+            **(PICTURES if "captcha" in asked else {}),
+            "decoy_email_share": float("with email" in asked),
+            "decoy_phone_share": 1.0,
+        },
         lockout={"admission_wait_s": 0},
         otp={"cool_down_s": 300} if "too soon" in asked else None,
     )
+    suite.said |= {EMAIL} if "with email" in asked else set()
     proof = {"captcha_proof": await suite.auth.solved()} if "captcha" in asked else {}
     await suite.register(NUMBERS["known"], language="en", **proof)
     costs, sights = {}, {}

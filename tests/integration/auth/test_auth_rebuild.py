@@ -22,6 +22,8 @@ CHANGES = {
         "UPDATE account SET contact = password",
         "UPDATE account SET credential_version = credential_version + 1",
         "UPDATE account SET version = version - 1",
+        "UPDATE account SET devices = '{}' WHERE devices <> '{}'",
+        "UPDATE account SET devices = array_append(devices, 'a device of mine')",
         "INSERT INTO account VALUES (gen_random_uuid(), 1, 1, 'x', 'y', '{}')",
         "DELETE FROM account",
     ],

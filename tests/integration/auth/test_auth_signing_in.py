@@ -53,7 +53,7 @@ async def test_a_correct_password_does_not_lift_a_block(suite: Suite) -> None:
     for password in (PASSWORD, "Wrong-1-password", PASSWORD):
         blocked = await refusal(suite.auth.sign_in(password=password))
         assert (blocked.code, blocked.reason) == ("FAILED_PRECONDITION", "SIGN_IN_BLOCKED")
-        assert blocked.metadata == {"ways_out": "recovery_by_code"}
+        assert blocked.metadata == {"ways_out": "recovery_by_code,one_time_password_by_sms,sms_command"}
     assert await suite.auth.is_active(session.token), "a strike block ends no session"
     assert (await suite.kinds(session.account_id))[2:] == ["LoginFailed"] * 3 + ["LoginRefused"] * 3
 

@@ -19,7 +19,7 @@ from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged
 from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.notifier_event_pb2 import NotifierEvent
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_RECOVERY, OtpEvent, OtpIssued
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_RECOVERY, OtpEvent, OtpIssued, OtpPurpose
 
 from devstack.handsets import Handsets
 from devstack.smsc import Smsc
@@ -132,9 +132,15 @@ class Event:
         return ConsumerRecord(self.topic, 0, 0, 0, 0, key, value, None, len(key), len(value), self.headers)
 
 
-def otp_issued(*, lives: timedelta = timedelta(minutes=5), age: timedelta = timedelta(0), version: int = 1) -> Event:
+def otp_issued(
+    *,
+    lives: timedelta = timedelta(minutes=5),
+    age: timedelta = timedelta(0),
+    version: int = 1,
+    purpose: "OtpPurpose.ValueType" = OTP_PURPOSE_RECOVERY,
+) -> Event:
     at = datetime.now(UTC) - age
-    issued = OtpIssued(purpose=OTP_PURPOSE_RECOVERY, digits=4)
+    issued = OtpIssued(purpose=purpose, digits=4)
     issued.expires_at.FromDatetime(at + lives)
     return _event(OTP_EVENTS, OtpEvent, "otp_issued", issued, uuid4(), version, at)
 
@@ -148,6 +154,12 @@ def account_blocked(account_id: UUID | None = None, version: int = 3, age: timed
 def password_changed(account_id: UUID | None = None, version: int = 7) -> Event:
     changed = PasswordChanged(credential_version=2)
     return _event(AUTH_EVENTS, AuthEvent, "password_changed", changed, account_id or uuid4(), version, datetime.now(UTC))
+
+
+def auth_event(payload: ProtoMessage, version: int = 7) -> Event:
+    """Any event of an account's stream."""
+    name = next(one.name for one in AuthEvent.DESCRIPTOR.fields if one.message_type is payload.DESCRIPTOR)
+    return _event(AUTH_EVENTS, AuthEvent, name, payload, uuid4(), version, datetime.now(UTC))
 
 
 def _event(topic: str, envelope: Any, name: str, payload: ProtoMessage, stream: UUID, version: int, at: datetime) -> Event:

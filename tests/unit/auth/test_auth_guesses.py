@@ -104,7 +104,7 @@ async def test_a_blocked_guess_evaluates_nothing_and_is_recorded(bench: Bench, k
     bench.lockout.refuse = SignInBlocked(epoch=1)
     error = await refused(bench.guess(PASSWORD, known))
     assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "SIGN_IN_BLOCKED")
-    assert error.metadata == {"ways_out": "recovery_by_code"}
+    assert error.metadata == {"ways_out": "recovery_by_code,one_time_password_by_sms,sms_command"}
     facts: list[Any] = bench.accounts.facts if known else bench.accounts.strangers[bench.pseudonym]
     recorded = facts[-1].payload
     assert (type_of(recorded), recorded.Reason.Name(recorded.reason), recorded.identifier_known) == (

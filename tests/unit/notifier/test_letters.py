@@ -14,7 +14,7 @@ from services.notifier import templates
 from services.notifier.domain import ChannelId, Kind
 from services.notifier.templates import BY_EMAIL, FIELDS, LANGUAGES, TemplateError, Templates
 
-VALUES = {"code": "48151623", "tag": "999999"}
+VALUES = {"code": "48151623", "tag": "999999", "when": "23.11 в 14:32 (UTC+3)"}
 OPERATOR = "Operator & Co <Ltd>"
 ALL = [(kind, language) for kind in sorted(BY_EMAIL) for language in LANGUAGES]
 
@@ -69,8 +69,14 @@ def test_a_subject_names_the_operator_and_nothing_personal(kind: Kind, language:
 
 
 @pytest.mark.row("M3")
-@pytest.mark.parametrize(("language", "ways"), [("ru", ("Забыли пароль?", "офис")), ("en", ("Forgot password?", "office"))])
-def test_the_email_of_a_block_tells_the_ways_out(language: str, ways: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("language", "ways"),
+    [
+        ("ru", ("Забыли пароль?", "пароль на один вход", "ПАРОЛЬ на 3339", "офис")),
+        ("en", ("Forgot password?", "one-time password", "PAROL to 3339", "office")),
+    ],
+)
+def test_the_email_of_a_block_tells_the_ways_out(language: str, ways: tuple[str, ...]) -> None:
     letter = letter_of(Kind.ACCOUNT_BLOCKED, language)
     assert all(way in letter.text for way in ways)
 
@@ -86,12 +92,13 @@ LETTERS = Templates(operator="Operator")
 
 
 def test_a_kind_that_has_no_letters_goes_by_sms_alone() -> None:
+    assert set(Kind) - BY_EMAIL == {Kind.PROPOSED_PASSWORD, Kind.PROPOSAL_REFUSED, Kind.SMS_HELP}, "answers to an SMS"
     assert all(LETTERS.can_say(kind, ChannelId.SMS) for kind in Kind)
     assert {kind for kind in Kind if LETTERS.can_say(kind, ChannelId.EMAIL)} == BY_EMAIL
 
 
 def test_a_language_without_letters_gets_the_default_one() -> None:
-    assert Templates(default_language="en").letter(Kind.CODE, "kk", VALUES).text.startswith("Hello")
+    assert Templates(default_language="en").letter(Kind.CODE, "kk", {"code": "4815", "tag": "9"}).text.startswith("Hello")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ import pytest
 from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
-from zasov.events.v1.auth_event_pb2 import AuthEvent, PasswordChanged, PasswordReset
+from zasov.events.v1.auth_event_pb2 import (
+    AuthEvent,
+    PasswordChanged,
+    PasswordReset,
+    SignedInFromNewDevice,
+    TemporaryPasswordUsed,
+)
 from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpIssued
@@ -51,6 +57,24 @@ def record(kind: str, value: bytes | None) -> ConsumerRecord:
         ),
         (AUTH_EVENTS, "PasswordChanged", AuthEvent(meta=meta(), password_changed=PasswordChanged()), Kind.PASSWORD_CHANGED),
         (AUTH_EVENTS, "PasswordReset", AuthEvent(meta=meta(), password_reset=PasswordReset()), Kind.PASSWORD_CHANGED),
+        (
+            AUTH_EVENTS,
+            "PasswordReset",
+            AuthEvent(meta=meta(), password_reset=PasswordReset(lifted_block=True)),
+            Kind.SIGN_IN_REOPENED,
+        ),
+        (
+            AUTH_EVENTS,
+            "TemporaryPasswordUsed",
+            AuthEvent(meta=meta(), temporary_password_used=TemporaryPasswordUsed(lifted_block=True)),
+            Kind.TEMPORARY_PASSWORD_USED,
+        ),
+        (
+            AUTH_EVENTS,
+            "SignedInFromNewDevice",
+            AuthEvent(meta=meta(), signed_in_from_new_device=SignedInFromNewDevice(session_id=str(uuid4()))),
+            Kind.NEW_DEVICE,
+        ),
     ],
 )
 def test_events_that_ask_for_a_message(topic: str, kind: str, envelope: Any, wanted: Kind) -> None:
@@ -63,6 +87,12 @@ def test_events_that_ask_for_a_message(topic: str, kind: str, envelope: Any, wan
 def test_the_block_of_a_credential_that_has_no_notice_asks_for_none() -> None:
     blocked = LockoutEvent(meta=meta(), account_blocked=AccountBlocked(account_id=str(STREAM)))
     assert read(LOCKOUT_EVENTS, record("AccountBlocked", blocked.SerializeToString()))[2] is None
+
+
+@pytest.mark.row("M20")
+def test_a_one_time_password_that_lifts_no_block_is_told_of_by_the_choice_of_a_permanent_one() -> None:
+    used = AuthEvent(meta=meta(), temporary_password_used=TemporaryPasswordUsed())
+    assert read(AUTH_EVENTS, record("TemporaryPasswordUsed", used.SerializeToString()))[2] is None
 
 
 def test_a_block_is_claimed_by_the_account_that_it_names() -> None:

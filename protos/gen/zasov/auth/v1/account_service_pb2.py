@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/account_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"\x88\x01\n\x15\x43hangePasswordRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x14\n\x0cold_password\x18\x02 \x01(\t\x12\x14\n\x0cnew_password\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x18\n\x16\x43hangePasswordResponse\"a\n\x1a\x43\x61ncelContactChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1d\n\x1b\x43\x61ncelContactChangeResponse2\xdd\x01\n\x0e\x41\x63\x63ountService\x12]\n\x0e\x43hangePassword\x12$.zasov.auth.v1.ChangePasswordRequest\x1a%.zasov.auth.v1.ChangePasswordResponse\x12l\n\x13\x43\x61ncelContactChange\x12).zasov.auth.v1.CancelContactChangeRequest\x1a*.zasov.auth.v1.CancelContactChangeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/account_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"\x88\x01\n\x15\x43hangePasswordRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x14\n\x0cold_password\x18\x02 \x01(\t\x12\x14\n\x0cnew_password\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x18\n\x16\x43hangePasswordResponse\"\x7f\n\x17StartEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"A\n\x18StartEmailChangeResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"}\n\x19\x43onfirmEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1c\n\x1a\x43onfirmEmailChangeResponse\"k\n\x12SetLanguageRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x15\n\x13SetLanguageResponse\"a\n\x1a\x43\x61ncelContactChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1d\n\x1b\x43\x61ncelContactChangeResponse2\x83\x04\n\x0e\x41\x63\x63ountService\x12]\n\x0e\x43hangePassword\x12$.zasov.auth.v1.ChangePasswordRequest\x1a%.zasov.auth.v1.ChangePasswordResponse\x12\x63\n\x10StartEmailChange\x12&.zasov.auth.v1.StartEmailChangeRequest\x1a\'.zasov.auth.v1.StartEmailChangeResponse\x12i\n\x12\x43onfirmEmailChange\x12(.zasov.auth.v1.ConfirmEmailChangeRequest\x1a).zasov.auth.v1.ConfirmEmailChangeResponse\x12T\n\x0bSetLanguage\x12!.zasov.auth.v1.SetLanguageRequest\x1a\".zasov.auth.v1.SetLanguageResponse\x12l\n\x13\x43\x61ncelContactChange\x12).zasov.auth.v1.CancelContactChangeRequest\x1a*.zasov.auth.v1.CancelContactChangeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEPASSWORDREQUEST']._serialized_end=219
   _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=221
   _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=245
-  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_start=247
-  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_end=344
-  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_start=346
-  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_end=375
-  _globals['_ACCOUNTSERVICE']._serialized_start=378
-  _globals['_ACCOUNTSERVICE']._serialized_end=599
+  _globals['_STARTEMAILCHANGEREQUEST']._serialized_start=247
+  _globals['_STARTEMAILCHANGEREQUEST']._serialized_end=374
+  _globals['_STARTEMAILCHANGERESPONSE']._serialized_start=376
+  _globals['_STARTEMAILCHANGERESPONSE']._serialized_end=441
+  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_start=443
+  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_end=568
+  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_start=570
+  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_end=598
+  _globals['_SETLANGUAGEREQUEST']._serialized_start=600
+  _globals['_SETLANGUAGEREQUEST']._serialized_end=707
+  _globals['_SETLANGUAGERESPONSE']._serialized_start=709
+  _globals['_SETLANGUAGERESPONSE']._serialized_end=730
+  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_start=732
+  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_end=829
+  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_start=831
+  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_end=860
+  _globals['_ACCOUNTSERVICE']._serialized_start=863
+  _globals['_ACCOUNTSERVICE']._serialized_end=1378
 # @@protoc_insertion_point(module_scope)

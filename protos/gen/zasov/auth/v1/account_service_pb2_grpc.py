@@ -40,6 +40,21 @@ class AccountServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.StartEmailChange = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/StartEmailChange',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.ConfirmEmailChange = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/ConfirmEmailChange',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeResponse.FromString,
+                _registered_method=True)
+        self.SetLanguage = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/SetLanguage',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.FromString,
+                _registered_method=True)
         self.CancelContactChange = channel.unary_unary(
                 '/zasov.auth.v1.AccountService/CancelContactChange',
                 request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.SerializeToString,
@@ -54,6 +69,31 @@ class AccountServiceServicer:
     def ChangePassword(self, request, context):
         """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
         Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartEmailChange(self, request, context):
+        """Begins to put another email on file (M11): a code goes to the new address. Needs the password, which is a guess like any
+        other (M22). Errors: as ChangePassword, but PASSWORD_POLICY; INVALID_ARGUMENT + BadRequest for what is no address;
+        RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmEmailChange(self, request, context):
+        """Puts it on file. The phone on file and the old address are told. Errors: UNAUTHENTICATED SESSION_INVALID; UNAUTHENTICATED CODE_REJECTED with tries_left;
+        FAILED_PRECONDITION GRANT_INVALID (not of this account and step, used, expired; or a new password or contact was set
+        meanwhile); FAILED_PRECONDITION CODE_DEAD or CODE_VOIDED (begin anew).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLanguage(self, request, context):
+        """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,6 +114,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'StartEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartEmailChange,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeResponse.SerializeToString,
+            ),
+            'ConfirmEmailChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmEmailChange,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeResponse.SerializeToString,
+            ),
+            'SetLanguage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLanguage,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.SerializeToString,
             ),
             'CancelContactChange': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelContactChange,
@@ -109,6 +164,87 @@ class AccountService:
             '/zasov.auth.v1.AccountService/ChangePassword',
             zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_account__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/StartEmailChange',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.StartEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmEmailChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/ConfirmEmailChange',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ConfirmEmailChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLanguage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/SetLanguage',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.FromString,
             options,
             channel_credentials,
             insecure,

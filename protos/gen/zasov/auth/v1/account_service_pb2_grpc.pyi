@@ -37,6 +37,18 @@ class AccountServiceStub:
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
     Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
     """
+    StartEmailChange: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.StartEmailChangeRequest, _account_service_pb2.StartEmailChangeResponse]
+    """Begins to put another email on file (M11): a code goes to the new address. Needs the password, which is a guess like any
+    other (M22). Errors: as ChangePassword, but PASSWORD_POLICY; INVALID_ARGUMENT + BadRequest for what is no address;
+    RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+    """
+    ConfirmEmailChange: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ConfirmEmailChangeRequest, _account_service_pb2.ConfirmEmailChangeResponse]
+    """Puts it on file. The phone on file and the old address are told. Errors: UNAUTHENTICATED SESSION_INVALID; UNAUTHENTICATED CODE_REJECTED with tries_left;
+    FAILED_PRECONDITION GRANT_INVALID (not of this account and step, used, expired; or a new password or contact was set
+    meanwhile); FAILED_PRECONDITION CODE_DEAD or CODE_VOIDED (begin anew).
+    """
+    SetLanguage: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetLanguageRequest, _account_service_pb2.SetLanguageResponse]
+    """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
     CancelContactChange: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]
     """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
     Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
@@ -51,6 +63,18 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
     Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
     """
+    StartEmailChange: _aio.UnaryUnaryMultiCallable[_account_service_pb2.StartEmailChangeRequest, _account_service_pb2.StartEmailChangeResponse]  # type: ignore[assignment]
+    """Begins to put another email on file (M11): a code goes to the new address. Needs the password, which is a guess like any
+    other (M22). Errors: as ChangePassword, but PASSWORD_POLICY; INVALID_ARGUMENT + BadRequest for what is no address;
+    RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+    """
+    ConfirmEmailChange: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ConfirmEmailChangeRequest, _account_service_pb2.ConfirmEmailChangeResponse]  # type: ignore[assignment]
+    """Puts it on file. The phone on file and the old address are told. Errors: UNAUTHENTICATED SESSION_INVALID; UNAUTHENTICATED CODE_REJECTED with tries_left;
+    FAILED_PRECONDITION GRANT_INVALID (not of this account and step, used, expired; or a new password or contact was set
+    meanwhile); FAILED_PRECONDITION CODE_DEAD or CODE_VOIDED (begin anew).
+    """
+    SetLanguage: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetLanguageRequest, _account_service_pb2.SetLanguageResponse]  # type: ignore[assignment]
+    """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
     CancelContactChange: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]  # type: ignore[assignment]
     """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
     Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
@@ -68,6 +92,36 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes the password (M8): needs the old one, which is a guess like any other (M22). All other sessions end.
         Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the old password, CAPTCHA_REQUIRED and CAPTCHA_REJECTED too; INVALID_ARGUMENT PASSWORD_POLICY (M7).
         """
+
+    @_abc_1.abstractmethod
+    def StartEmailChange(
+        self,
+        request: _account_service_pb2.StartEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.StartEmailChangeResponse, _abc.Awaitable[_account_service_pb2.StartEmailChangeResponse]]:
+        """Begins to put another email on file (M11): a code goes to the new address. Needs the password, which is a guess like any
+        other (M22). Errors: as ChangePassword, but PASSWORD_POLICY; INVALID_ARGUMENT + BadRequest for what is no address;
+        RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmEmailChange(
+        self,
+        request: _account_service_pb2.ConfirmEmailChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ConfirmEmailChangeResponse, _abc.Awaitable[_account_service_pb2.ConfirmEmailChangeResponse]]:
+        """Puts it on file. The phone on file and the old address are told. Errors: UNAUTHENTICATED SESSION_INVALID; UNAUTHENTICATED CODE_REJECTED with tries_left;
+        FAILED_PRECONDITION GRANT_INVALID (not of this account and step, used, expired; or a new password or contact was set
+        meanwhile); FAILED_PRECONDITION CODE_DEAD or CODE_VOIDED (begin anew).
+        """
+
+    @_abc_1.abstractmethod
+    def SetLanguage(
+        self,
+        request: _account_service_pb2.SetLanguageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.SetLanguageResponse, _abc.Awaitable[_account_service_pb2.SetLanguageResponse]]:
+        """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
 
     @_abc_1.abstractmethod
     def CancelContactChange(

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,58 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ContactChannel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContactChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContactChannel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTACT_CHANNEL_UNSPECIFIED: _ContactChannel.ValueType  # 0
+    """As each request says."""
+    CONTACT_CHANNEL_PHONE: _ContactChannel.ValueType  # 1
+    """By SMS, to the phone on file."""
+    CONTACT_CHANNEL_EMAIL: _ContactChannel.ValueType  # 2
+    """To the email on file."""
+
+class ContactChannel(_ContactChannel, metaclass=_ContactChannelEnumTypeWrapper):
+    """How a message travels to its subscriber."""
+
+CONTACT_CHANNEL_UNSPECIFIED: ContactChannel.ValueType  # 0
+"""As each request says."""
+CONTACT_CHANNEL_PHONE: ContactChannel.ValueType  # 1
+"""By SMS, to the phone on file."""
+CONTACT_CHANNEL_EMAIL: ContactChannel.ValueType  # 2
+"""To the email on file."""
+Global___ContactChannel: _TypeAlias = ContactChannel  # noqa: Y015
+
+class _DeliveryState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_STATE_UNSPECIFIED: _DeliveryState.ValueType  # 0
+    """Never sent."""
+    DELIVERY_STATE_UNDERWAY: _DeliveryState.ValueType  # 1
+    """Nothing final is known of it. Always so in the first seconds."""
+    DELIVERY_STATE_DELIVERED: _DeliveryState.ValueType  # 2
+    """The handset has it; of an email: the mail server took it, and no more will be known."""
+    DELIVERY_STATE_NOT_DELIVERED: _DeliveryState.ValueType  # 3
+    """It has not arrived and will not: refused, undeliverable, or its code is over."""
+
+class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
+    """What became of the message with a code, as far as is known and may be told (M11)."""
+
+DELIVERY_STATE_UNSPECIFIED: DeliveryState.ValueType  # 0
+"""Never sent."""
+DELIVERY_STATE_UNDERWAY: DeliveryState.ValueType  # 1
+"""Nothing final is known of it. Always so in the first seconds."""
+DELIVERY_STATE_DELIVERED: DeliveryState.ValueType  # 2
+"""The handset has it; of an email: the mail server took it, and no more will be known."""
+DELIVERY_STATE_NOT_DELIVERED: DeliveryState.ValueType  # 3
+"""It has not arrived and will not: refused, undeliverable, or its code is over."""
+Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
 
 @_typing.final
 class ClientContext(_message.Message):
@@ -137,6 +190,46 @@ class CodeSent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CodeSent: _TypeAlias = CodeSent  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    """Where a message is. It is the same kind of answer for an identifier that nobody has: docs/adr/0027."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ASK_AGAIN_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    state: Global___DeliveryState.ValueType
+    """What became of it: UNDERWAY for some seconds (the operator's setting), then what was known at their end, which changes
+    once more at most: an UNDERWAY becomes NOT_DELIVERED when the code is over.
+    """
+    channel: Global___ContactChannel.ValueType
+    """As it was asked for; UNSPECIFIED if the request left it open."""
+    @_builtins.property
+    def ask_again_at(self) -> _timestamp_pb2.Timestamp:
+        """Before this another code is refused (M10), by this channel and by the other."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this the code is refused."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___DeliveryState.ValueType = ...,
+        channel: Global___ContactChannel.ValueType = ...,
+        ask_again_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "channel", b"channel", "expires_at", b"expires_at", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class CodeConfirmed(_message.Message):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/auth/v1/recovery_service.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/auth/v1/common.proto\"\x98\x01\n\x14StartRecoveryRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\">\n\x15StartRecoveryResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"[\n\x1cSendRecoveryCodeAgainRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"F\n\x1dSendRecoveryCodeAgainResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"c\n\x16\x43onfirmRecoveryRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x17\x43onfirmRecoveryResponse\x12/\n\tconfirmed\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\"n\n\x1d\x43hooseRecoveryPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"I\n\x1e\x43hooseRecoveryPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"\xa3\x01\n\x1fRequestTemporaryPasswordRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"\x91\x01\n RequestTemporaryPasswordResponse\x12.\n\nexpires_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03tag\x18\x03 \x01(\t2\xb7\x04\n\x0fRecoveryService\x12Z\n\rStartRecovery\x12#.zasov.auth.v1.StartRecoveryRequest\x1a$.zasov.auth.v1.StartRecoveryResponse\x12r\n\x15SendRecoveryCodeAgain\x12+.zasov.auth.v1.SendRecoveryCodeAgainRequest\x1a,.zasov.auth.v1.SendRecoveryCodeAgainResponse\x12`\n\x0f\x43onfirmRecovery\x12%.zasov.auth.v1.ConfirmRecoveryRequest\x1a&.zasov.auth.v1.ConfirmRecoveryResponse\x12u\n\x16\x43hooseRecoveryPassword\x12,.zasov.auth.v1.ChooseRecoveryPasswordRequest\x1a-.zasov.auth.v1.ChooseRecoveryPasswordResponse\x12{\n\x18RequestTemporaryPassword\x12..zasov.auth.v1.RequestTemporaryPasswordRequest\x1a/.zasov.auth.v1.RequestTemporaryPasswordResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$zasov/auth/v1/recovery_service.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/auth/v1/common.proto\"\xc8\x01\n\x14StartRecoveryRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\x12.\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannelB\x0c\n\nidentifier\">\n\x15StartRecoveryResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"M\n\rMaskedContact\x12.\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannel\x12\x0c\n\x04mask\x18\x02 \x01(\t\"\x97\x01\n\x13ListContactsRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x02 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x03 \x01(\tH\x00\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"\x85\x01\n\x14ListContactsResponse\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x63ontacts\x18\x03 \x03(\x0b\x32\x1c.zasov.auth.v1.MaskedContact\"\x86\x01\n\x17SendRecoveryCodeRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannel\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"A\n\x18SendRecoveryCodeResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"\x8b\x01\n\x1cSendRecoveryCodeAgainRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\x12.\n\x07\x63hannel\x18\x03 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannel\"F\n\x1dSendRecoveryCodeAgainResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"`\n!RecoveryServiceGetDeliveryRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"O\n\"RecoveryServiceGetDeliveryResponse\x12)\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.Delivery\"c\n\x16\x43onfirmRecoveryRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x17\x43onfirmRecoveryResponse\x12/\n\tconfirmed\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\"n\n\x1d\x43hooseRecoveryPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"I\n\x1e\x43hooseRecoveryPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"\xd3\x01\n\x1fRequestTemporaryPasswordRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\x12.\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannelB\x0c\n\nidentifier\"\x91\x01\n RequestTemporaryPasswordResponse\x12.\n\nexpires_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03tag\x18\x03 \x01(\t2\xe9\x06\n\x0fRecoveryService\x12Z\n\rStartRecovery\x12#.zasov.auth.v1.StartRecoveryRequest\x1a$.zasov.auth.v1.StartRecoveryResponse\x12W\n\x0cListContacts\x12\".zasov.auth.v1.ListContactsRequest\x1a#.zasov.auth.v1.ListContactsResponse\x12\x63\n\x10SendRecoveryCode\x12&.zasov.auth.v1.SendRecoveryCodeRequest\x1a\'.zasov.auth.v1.SendRecoveryCodeResponse\x12r\n\x15SendRecoveryCodeAgain\x12+.zasov.auth.v1.SendRecoveryCodeAgainRequest\x1a,.zasov.auth.v1.SendRecoveryCodeAgainResponse\x12r\n\x0bGetDelivery\x12\x30.zasov.auth.v1.RecoveryServiceGetDeliveryRequest\x1a\x31.zasov.auth.v1.RecoveryServiceGetDeliveryResponse\x12`\n\x0f\x43onfirmRecovery\x12%.zasov.auth.v1.ConfirmRecoveryRequest\x1a&.zasov.auth.v1.ConfirmRecoveryResponse\x12u\n\x16\x43hooseRecoveryPassword\x12,.zasov.auth.v1.ChooseRecoveryPasswordRequest\x1a-.zasov.auth.v1.ChooseRecoveryPasswordResponse\x12{\n\x18RequestTemporaryPassword\x12..zasov.auth.v1.RequestTemporaryPasswordRequest\x1a/.zasov.auth.v1.RequestTemporaryPasswordResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.auth.v1.recovery_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STARTRECOVERYREQUEST']._serialized_start=117
-  _globals['_STARTRECOVERYREQUEST']._serialized_end=269
-  _globals['_STARTRECOVERYRESPONSE']._serialized_start=271
-  _globals['_STARTRECOVERYRESPONSE']._serialized_end=333
-  _globals['_SENDRECOVERYCODEAGAINREQUEST']._serialized_start=335
-  _globals['_SENDRECOVERYCODEAGAINREQUEST']._serialized_end=426
-  _globals['_SENDRECOVERYCODEAGAINRESPONSE']._serialized_start=428
-  _globals['_SENDRECOVERYCODEAGAINRESPONSE']._serialized_end=498
-  _globals['_CONFIRMRECOVERYREQUEST']._serialized_start=500
-  _globals['_CONFIRMRECOVERYREQUEST']._serialized_end=599
-  _globals['_CONFIRMRECOVERYRESPONSE']._serialized_start=601
-  _globals['_CONFIRMRECOVERYRESPONSE']._serialized_end=675
-  _globals['_CHOOSERECOVERYPASSWORDREQUEST']._serialized_start=677
-  _globals['_CHOOSERECOVERYPASSWORDREQUEST']._serialized_end=787
-  _globals['_CHOOSERECOVERYPASSWORDRESPONSE']._serialized_start=789
-  _globals['_CHOOSERECOVERYPASSWORDRESPONSE']._serialized_end=862
-  _globals['_REQUESTTEMPORARYPASSWORDREQUEST']._serialized_start=865
-  _globals['_REQUESTTEMPORARYPASSWORDREQUEST']._serialized_end=1028
-  _globals['_REQUESTTEMPORARYPASSWORDRESPONSE']._serialized_start=1031
-  _globals['_REQUESTTEMPORARYPASSWORDRESPONSE']._serialized_end=1176
-  _globals['_RECOVERYSERVICE']._serialized_start=1179
-  _globals['_RECOVERYSERVICE']._serialized_end=1746
+  _globals['_STARTRECOVERYREQUEST']._serialized_end=317
+  _globals['_STARTRECOVERYRESPONSE']._serialized_start=319
+  _globals['_STARTRECOVERYRESPONSE']._serialized_end=381
+  _globals['_MASKEDCONTACT']._serialized_start=383
+  _globals['_MASKEDCONTACT']._serialized_end=460
+  _globals['_LISTCONTACTSREQUEST']._serialized_start=463
+  _globals['_LISTCONTACTSREQUEST']._serialized_end=614
+  _globals['_LISTCONTACTSRESPONSE']._serialized_start=617
+  _globals['_LISTCONTACTSRESPONSE']._serialized_end=750
+  _globals['_SENDRECOVERYCODEREQUEST']._serialized_start=753
+  _globals['_SENDRECOVERYCODEREQUEST']._serialized_end=887
+  _globals['_SENDRECOVERYCODERESPONSE']._serialized_start=889
+  _globals['_SENDRECOVERYCODERESPONSE']._serialized_end=954
+  _globals['_SENDRECOVERYCODEAGAINREQUEST']._serialized_start=957
+  _globals['_SENDRECOVERYCODEAGAINREQUEST']._serialized_end=1096
+  _globals['_SENDRECOVERYCODEAGAINRESPONSE']._serialized_start=1098
+  _globals['_SENDRECOVERYCODEAGAINRESPONSE']._serialized_end=1168
+  _globals['_RECOVERYSERVICEGETDELIVERYREQUEST']._serialized_start=1170
+  _globals['_RECOVERYSERVICEGETDELIVERYREQUEST']._serialized_end=1266
+  _globals['_RECOVERYSERVICEGETDELIVERYRESPONSE']._serialized_start=1268
+  _globals['_RECOVERYSERVICEGETDELIVERYRESPONSE']._serialized_end=1347
+  _globals['_CONFIRMRECOVERYREQUEST']._serialized_start=1349
+  _globals['_CONFIRMRECOVERYREQUEST']._serialized_end=1448
+  _globals['_CONFIRMRECOVERYRESPONSE']._serialized_start=1450
+  _globals['_CONFIRMRECOVERYRESPONSE']._serialized_end=1524
+  _globals['_CHOOSERECOVERYPASSWORDREQUEST']._serialized_start=1526
+  _globals['_CHOOSERECOVERYPASSWORDREQUEST']._serialized_end=1636
+  _globals['_CHOOSERECOVERYPASSWORDRESPONSE']._serialized_start=1638
+  _globals['_CHOOSERECOVERYPASSWORDRESPONSE']._serialized_end=1711
+  _globals['_REQUESTTEMPORARYPASSWORDREQUEST']._serialized_start=1714
+  _globals['_REQUESTTEMPORARYPASSWORDREQUEST']._serialized_end=1925
+  _globals['_REQUESTTEMPORARYPASSWORDRESPONSE']._serialized_start=1928
+  _globals['_REQUESTTEMPORARYPASSWORDRESPONSE']._serialized_end=2073
+  _globals['_RECOVERYSERVICE']._serialized_start=2076
+  _globals['_RECOVERYSERVICE']._serialized_end=2949
 # @@protoc_insertion_point(module_scope)

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from zasov.auth.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +23,98 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class StartRecoveryRequest(_message.Message):
     """Asks for a code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    phone: _builtins.str
+    """A phone number in any usual spelling."""
+    account_number: _builtins.str
+    """A number of the customer in the operator's books (M12): 6 to 20 digits."""
+    contract_number: _builtins.str
+    """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: the phone, or the email of who has no phone."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
+
+Global___StartRecoveryRequest: _TypeAlias = StartRecoveryRequest  # noqa: Y015
+
+@_typing.final
+class StartRecoveryResponse(_message.Message):
+    """Sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def code(self) -> _common_pb2.CodeSent:
+        """What to do next."""
+
+    def __init__(
+        self,
+        *,
+        code: _common_pb2.CodeSent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRecoveryResponse: _TypeAlias = StartRecoveryResponse  # noqa: Y015
+
+@_typing.final
+class MaskedContact(_message.Message):
+    """A contact on file, so much of it that its owner knows it again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    channel: _common_pb2.ContactChannel.ValueType
+    """How a message travels there."""
+    mask: _builtins.str
+    """Of a phone its last two digits, `***67`; of an email its first letter or digit, in lower case, `a***@***`."""
+    def __init__(
+        self,
+        *,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
+        mask: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "mask", b"mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskedContact: _TypeAlias = MaskedContact  # noqa: Y015
+
+@_typing.final
+class ListContactsRequest(_message.Message):
+    """Asks for the contacts on file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,10 +148,76 @@ class StartRecoveryRequest(_message.Message):
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
 
-Global___StartRecoveryRequest: _TypeAlias = StartRecoveryRequest  # noqa: Y015
+Global___ListContactsRequest: _TypeAlias = ListContactsRequest  # noqa: Y015
 
 @_typing.final
-class StartRecoveryResponse(_message.Message):
+class ListContactsResponse(_message.Message):
+    """What is on file, or is made up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """Opaque, single use, bound to this flow and step: goes with the choice."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this the grant is refused."""
+
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaskedContact]:
+        """One or two; the phone first."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        contacts: _abc.Iterable[Global___MaskedContact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "expires_at", b"expires_at", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContactsResponse: _TypeAlias = ListContactsResponse  # noqa: Y015
+
+@_typing.final
+class SendRecoveryCodeRequest(_message.Message):
+    """Chooses one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From ListContactsResponse."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Of one of the contacts that were shown."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "client", b"client", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendRecoveryCodeRequest: _TypeAlias = SendRecoveryCodeRequest  # noqa: Y015
+
+@_typing.final
+class SendRecoveryCodeResponse(_message.Message):
     """Sent."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -78,7 +238,7 @@ class StartRecoveryResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StartRecoveryResponse: _TypeAlias = StartRecoveryResponse  # noqa: Y015
+Global___SendRecoveryCodeResponse: _TypeAlias = SendRecoveryCodeResponse  # noqa: Y015
 
 @_typing.final
 class SendRecoveryCodeAgainRequest(_message.Message):
@@ -88,8 +248,11 @@ class SendRecoveryCodeAgainRequest(_message.Message):
 
     GRANT_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     grant: _builtins.str
     """From CodeSent; it is exchanged for the answer's."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: as the code before."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -99,10 +262,11 @@ class SendRecoveryCodeAgainRequest(_message.Message):
         *,
         grant: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "client", b"client", "grant", b"grant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,6 +295,58 @@ class SendRecoveryCodeAgainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendRecoveryCodeAgainResponse: _TypeAlias = SendRecoveryCodeAgainResponse  # noqa: Y015
+
+@_typing.final
+class RecoveryServiceGetDeliveryRequest(_message.Message):
+    """Asks where the message is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From CodeSent; it stays good."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryServiceGetDeliveryRequest: _TypeAlias = RecoveryServiceGetDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class RecoveryServiceGetDeliveryResponse(_message.Message):
+    """As far as is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _common_pb2.Delivery:
+        """Where it is."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _common_pb2.Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryServiceGetDeliveryResponse: _TypeAlias = RecoveryServiceGetDeliveryResponse  # noqa: Y015
 
 @_typing.final
 class ConfirmRecoveryRequest(_message.Message):
@@ -254,12 +470,15 @@ class RequestTemporaryPasswordRequest(_message.Message):
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
     CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
     account_number: _builtins.str
     """A number of the customer in the operator's books (M12): 6 to 20 digits."""
     contract_number: _builtins.str
     """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
+    channel: _common_pb2.ContactChannel.ValueType
+    """Unspecified: the phone, or the email of who has no phone."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -271,10 +490,11 @@ class RequestTemporaryPasswordRequest(_message.Message):
         account_number: _builtins.str = ...,
         contract_number: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        channel: _common_pb2.ContactChannel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015

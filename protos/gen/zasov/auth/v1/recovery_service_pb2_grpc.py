@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RecoveryServiceStub:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     def __init__(self, channel):
@@ -40,10 +40,25 @@ class RecoveryServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryResponse.FromString,
                 _registered_method=True)
+        self.ListContacts = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/ListContacts',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.FromString,
+                _registered_method=True)
+        self.SendRecoveryCode = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/SendRecoveryCode',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.FromString,
+                _registered_method=True)
         self.SendRecoveryCodeAgain = channel.unary_unary(
                 '/zasov.auth.v1.RecoveryService/SendRecoveryCodeAgain',
                 request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainResponse.FromString,
+                _registered_method=True)
+        self.GetDelivery = channel.unary_unary(
+                '/zasov.auth.v1.RecoveryService/GetDelivery',
+                request_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryResponse.FromString,
                 _registered_method=True)
         self.ConfirmRecovery = channel.unary_unary(
                 '/zasov.auth.v1.RecoveryService/ConfirmRecovery',
@@ -63,11 +78,12 @@ class RecoveryServiceStub:
 
 
 class RecoveryServiceServicer:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     def StartRecovery(self, request, context):
-        """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+        """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+        then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
         ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
         SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
         refusal for COOL_DOWN has used the captcha up, too.
@@ -76,16 +92,42 @@ class RecoveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListContacts(self, request, context):
+        """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+        Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendRecoveryCode(self, request, context):
+        """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+        and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+        the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+        COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SendRecoveryCodeAgain(self, request, context):
-        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
         GRANT_INVALID as below, which uses no captcha up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDelivery(self, request, context):
+        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConfirmRecovery(self, request, context):
-        """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+        """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
         flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
         FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
@@ -102,7 +144,8 @@ class RecoveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestTemporaryPassword(self, request, context):
-        """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+        """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+        contact is on file: then nothing is sent. Until it is used it
         lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -117,10 +160,25 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
                     request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.StartRecoveryResponse.SerializeToString,
             ),
+            'ListContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContacts,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.SerializeToString,
+            ),
+            'SendRecoveryCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendRecoveryCode,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.SerializeToString,
+            ),
             'SendRecoveryCodeAgain': grpc.unary_unary_rpc_method_handler(
                     servicer.SendRecoveryCodeAgain,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainResponse.SerializeToString,
+            ),
+            'GetDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDelivery,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryResponse.SerializeToString,
             ),
             'ConfirmRecovery': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmRecovery,
@@ -146,7 +204,7 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RecoveryService:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3).
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3).
     """
 
     @staticmethod
@@ -177,6 +235,60 @@ class RecoveryService:
             _registered_method=True)
 
     @staticmethod
+    def ListContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/ListContacts',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.ListContactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendRecoveryCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/SendRecoveryCode',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SendRecoveryCodeAgain(request,
             target,
             options=(),
@@ -193,6 +305,33 @@ class RecoveryService:
             '/zasov.auth.v1.RecoveryService/SendRecoveryCodeAgain',
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_recovery__service__pb2.SendRecoveryCodeAgainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RecoveryService/GetDelivery',
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_recovery__service__pb2.RecoveryServiceGetDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

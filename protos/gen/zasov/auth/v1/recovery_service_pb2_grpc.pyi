@@ -27,24 +27,39 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RecoveryServiceStub:
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RecoveryServiceAsyncStub: ...
     StartRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]
-    """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+    """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+    then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
     """
+    ListContacts: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ListContactsRequest, _recovery_service_pb2.ListContactsResponse]
+    """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+    Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+    """
+    SendRecoveryCode: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeRequest, _recovery_service_pb2.SendRecoveryCodeResponse]
+    """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+    and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+    the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+    COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+    """
     SendRecoveryCodeAgain: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]
-    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
     """
+    GetDelivery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+    """
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
-    """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+    """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
     FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
@@ -53,27 +68,43 @@ class RecoveryServiceStub:
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     RequestTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]
-    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+    contact is on file: then nothing is sent. Until it is used it
     lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
     """
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.StartRecoveryRequest, _recovery_service_pb2.StartRecoveryResponse]  # type: ignore[assignment]
-    """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+    """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+    then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
     ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
     SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
     refusal for COOL_DOWN has used the captcha up, too.
     """
+    ListContacts: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ListContactsRequest, _recovery_service_pb2.ListContactsResponse]  # type: ignore[assignment]
+    """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+    Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+    """
+    SendRecoveryCode: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeRequest, _recovery_service_pb2.SendRecoveryCodeResponse]  # type: ignore[assignment]
+    """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+    and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+    the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+    COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
+    """
     SendRecoveryCodeAgain: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.SendRecoveryCodeAgainRequest, _recovery_service_pb2.SendRecoveryCodeAgainResponse]  # type: ignore[assignment]
-    """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+    """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
     """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]  # type: ignore[assignment]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+    """
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
-    """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+    """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
     FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
     """
@@ -82,12 +113,13 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     RequestTemporaryPassword: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RequestTemporaryPasswordRequest, _recovery_service_pb2.RequestTemporaryPasswordResponse]  # type: ignore[assignment]
-    """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+    """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+    contact is on file: then nothing is sent. Until it is used it
     lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
     """
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Forgot password (M4): a code by SMS allows a new password, which lifts a block (M3)."""
+    """Forgot password (M4, M12): a code by SMS or email allows a new password, which lifts a block (M3)."""
 
     @_abc_1.abstractmethod
     def StartRecovery(
@@ -95,10 +127,33 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.StartRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.StartRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.StartRecoveryResponse]]:
-        """Sends a code to the number on file; answers the same for a number that nobody has. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
+        """Sends a code to the contact on file; answers the same for a number that nobody has, and if no such contact is on file:
+        then nothing is sent. Errors: INVALID_ARGUMENT + BadRequest; RESOURCE_EXHAUSTED COOL_DOWN, CODE_BUDGET_SPENT or
         ORIGIN_LIMITED + RetryInfo; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof of a solved captcha: without one no
         SMS leaves, where there are captchas) or CAPTCHA_REJECTED (wrong, used or expired: again with another). A
         refusal for COOL_DOWN has used the captcha up, too.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContacts(
+        self,
+        request: _recovery_service_pb2.ListContactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.ListContactsResponse, _abc.Awaitable[_recovery_service_pb2.ListContactsResponse]]:
+        """Shows, masked, where a code can be sent (M12, M11); answers alike for whoever nobody is: what is made up for them stays the same, whenever it is asked.
+        Needs a captcha, for it precedes a message and discloses. Errors: as above, but COOL_DOWN and CODE_BUDGET_SPENT.
+        """
+
+    @_abc_1.abstractmethod
+    def SendRecoveryCode(
+        self,
+        request: _recovery_service_pb2.SendRecoveryCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.SendRecoveryCodeResponse, _abc.Awaitable[_recovery_service_pb2.SendRecoveryCodeResponse]]:
+        """Sends a code to the contact that was chosen; goes on as after StartRecovery. Needs no captcha: the grant was paid for with one,
+        and is used up, whatever is answered but INVALID_ARGUMENT. If the contact is not on file any more, nothing is sent, and
+        the answer is the same. Errors: INVALID_ARGUMENT + BadRequest (also for a channel that wasn't among the contacts); FAILED_PRECONDITION GRANT_INVALID; RESOURCE_EXHAUSTED
+        COOL_DOWN, CODE_BUDGET_SPENT or ORIGIN_LIMITED + RetryInfo.
         """
 
     @_abc_1.abstractmethod
@@ -107,8 +162,18 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.SendRecoveryCodeAgainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.SendRecoveryCodeAgainResponse, _abc.Awaitable[_recovery_service_pb2.SendRecoveryCodeAgainResponse]]:
-        """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
+        """Sends another code of the same flow, by another channel if that is asked for (M11); the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
         GRANT_INVALID as below, which uses no captcha up.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDelivery(
+        self,
+        request: _recovery_service_pb2.RecoveryServiceGetDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse, _abc.Awaitable[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse]]:
+        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
         """
 
     @_abc_1.abstractmethod
@@ -117,7 +182,7 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.ConfirmRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.ConfirmRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.ConfirmRecoveryResponse]]:
-        """Proves the number on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
+        """Proves the contact on file. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
         flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
         FAILED_PRECONDITION CODE_VOIDED (codes have become longer since, because of a spray: ask again, the new one is longer).
         """
@@ -138,7 +203,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.RequestTemporaryPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.RequestTemporaryPasswordResponse, _abc.Awaitable[_recovery_service_pb2.RequestTemporaryPasswordResponse]]:
-        """Sends a one-time password to the number on file (M5); answers the same for a number that nobody has. Until it is used it
+        """Sends a one-time password to the contact on file (M5); answers the same for a number that nobody has, and if no such
+        contact is on file: then nothing is sent. Until it is used it
         lifts no block and ends nothing. The newest alone is good. Errors: as for StartRecovery.
         """
 

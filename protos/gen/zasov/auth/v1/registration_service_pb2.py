@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(zasov/auth/v1/registration_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"W\n\x18StartRegistrationRequest\x12\r\n\x05phone\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"B\n\x19StartRegistrationResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"_\n SendRegistrationCodeAgainRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n!SendRegistrationCodeAgainResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"g\n\x1a\x43onfirmRegistrationRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"N\n\x1b\x43onfirmRegistrationResponse\x12/\n\tconfirmed\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\"r\n!ChooseRegistrationPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"M\n\"ChooseRegistrationPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2\xef\x03\n\x13RegistrationService\x12\x66\n\x11StartRegistration\x12\'.zasov.auth.v1.StartRegistrationRequest\x1a(.zasov.auth.v1.StartRegistrationResponse\x12~\n\x19SendRegistrationCodeAgain\x12/.zasov.auth.v1.SendRegistrationCodeAgainRequest\x1a\x30.zasov.auth.v1.SendRegistrationCodeAgainResponse\x12l\n\x13\x43onfirmRegistration\x12).zasov.auth.v1.ConfirmRegistrationRequest\x1a*.zasov.auth.v1.ConfirmRegistrationResponse\x12\x81\x01\n\x1a\x43hooseRegistrationPassword\x12\x30.zasov.auth.v1.ChooseRegistrationPasswordRequest\x1a\x31.zasov.auth.v1.ChooseRegistrationPasswordResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(zasov/auth/v1/registration_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"W\n\x18StartRegistrationRequest\x12\r\n\x05phone\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"B\n\x19StartRegistrationResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"_\n SendRegistrationCodeAgainRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n!SendRegistrationCodeAgainResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"d\n%RegistrationServiceGetDeliveryRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"S\n&RegistrationServiceGetDeliveryResponse\x12)\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.Delivery\"g\n\x1a\x43onfirmRegistrationRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"N\n\x1b\x43onfirmRegistrationResponse\x12/\n\tconfirmed\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\"r\n!ChooseRegistrationPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"M\n\"ChooseRegistrationPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2\xeb\x04\n\x13RegistrationService\x12\x66\n\x11StartRegistration\x12\'.zasov.auth.v1.StartRegistrationRequest\x1a(.zasov.auth.v1.StartRegistrationResponse\x12~\n\x19SendRegistrationCodeAgain\x12/.zasov.auth.v1.SendRegistrationCodeAgainRequest\x1a\x30.zasov.auth.v1.SendRegistrationCodeAgainResponse\x12z\n\x0bGetDelivery\x12\x34.zasov.auth.v1.RegistrationServiceGetDeliveryRequest\x1a\x35.zasov.auth.v1.RegistrationServiceGetDeliveryResponse\x12l\n\x13\x43onfirmRegistration\x12).zasov.auth.v1.ConfirmRegistrationRequest\x1a*.zasov.auth.v1.ConfirmRegistrationResponse\x12\x81\x01\n\x1a\x43hooseRegistrationPassword\x12\x30.zasov.auth.v1.ChooseRegistrationPasswordRequest\x1a\x31.zasov.auth.v1.ChooseRegistrationPasswordResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDREGISTRATIONCODEAGAINREQUEST']._serialized_end=339
   _globals['_SENDREGISTRATIONCODEAGAINRESPONSE']._serialized_start=341
   _globals['_SENDREGISTRATIONCODEAGAINRESPONSE']._serialized_end=415
-  _globals['_CONFIRMREGISTRATIONREQUEST']._serialized_start=417
-  _globals['_CONFIRMREGISTRATIONREQUEST']._serialized_end=520
-  _globals['_CONFIRMREGISTRATIONRESPONSE']._serialized_start=522
-  _globals['_CONFIRMREGISTRATIONRESPONSE']._serialized_end=600
-  _globals['_CHOOSEREGISTRATIONPASSWORDREQUEST']._serialized_start=602
-  _globals['_CHOOSEREGISTRATIONPASSWORDREQUEST']._serialized_end=716
-  _globals['_CHOOSEREGISTRATIONPASSWORDRESPONSE']._serialized_start=718
-  _globals['_CHOOSEREGISTRATIONPASSWORDRESPONSE']._serialized_end=795
-  _globals['_REGISTRATIONSERVICE']._serialized_start=798
-  _globals['_REGISTRATIONSERVICE']._serialized_end=1293
+  _globals['_REGISTRATIONSERVICEGETDELIVERYREQUEST']._serialized_start=417
+  _globals['_REGISTRATIONSERVICEGETDELIVERYREQUEST']._serialized_end=517
+  _globals['_REGISTRATIONSERVICEGETDELIVERYRESPONSE']._serialized_start=519
+  _globals['_REGISTRATIONSERVICEGETDELIVERYRESPONSE']._serialized_end=602
+  _globals['_CONFIRMREGISTRATIONREQUEST']._serialized_start=604
+  _globals['_CONFIRMREGISTRATIONREQUEST']._serialized_end=707
+  _globals['_CONFIRMREGISTRATIONRESPONSE']._serialized_start=709
+  _globals['_CONFIRMREGISTRATIONRESPONSE']._serialized_end=787
+  _globals['_CHOOSEREGISTRATIONPASSWORDREQUEST']._serialized_start=789
+  _globals['_CHOOSEREGISTRATIONPASSWORDREQUEST']._serialized_end=903
+  _globals['_CHOOSEREGISTRATIONPASSWORDRESPONSE']._serialized_start=905
+  _globals['_CHOOSEREGISTRATIONPASSWORDRESPONSE']._serialized_end=982
+  _globals['_REGISTRATIONSERVICE']._serialized_start=985
+  _globals['_REGISTRATIONSERVICE']._serialized_end=1604
 # @@protoc_insertion_point(module_scope)

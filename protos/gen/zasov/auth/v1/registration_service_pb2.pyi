@@ -122,6 +122,58 @@ class SendRegistrationCodeAgainResponse(_message.Message):
 Global___SendRegistrationCodeAgainResponse: _TypeAlias = SendRegistrationCodeAgainResponse  # noqa: Y015
 
 @_typing.final
+class RegistrationServiceGetDeliveryRequest(_message.Message):
+    """Asks where the message is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """From CodeSent; it stays good."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistrationServiceGetDeliveryRequest: _TypeAlias = RegistrationServiceGetDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class RegistrationServiceGetDeliveryResponse(_message.Message):
+    """As far as is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delivery(self) -> _common_pb2.Delivery:
+        """Where it is."""
+
+    def __init__(
+        self,
+        *,
+        delivery: _common_pb2.Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistrationServiceGetDeliveryResponse: _TypeAlias = RegistrationServiceGetDeliveryResponse  # noqa: Y015
+
+@_typing.final
 class ConfirmRegistrationRequest(_message.Message):
     """Gives the code."""
 

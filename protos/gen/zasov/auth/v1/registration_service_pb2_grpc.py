@@ -45,6 +45,11 @@ class RegistrationServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainResponse.FromString,
                 _registered_method=True)
+        self.GetDelivery = channel.unary_unary(
+                '/zasov.auth.v1.RegistrationService/GetDelivery',
+                request_serializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryResponse.FromString,
+                _registered_method=True)
         self.ConfirmRegistration = channel.unary_unary(
                 '/zasov.auth.v1.RegistrationService/ConfirmRegistration',
                 request_serializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.ConfirmRegistrationRequest.SerializeToString,
@@ -79,6 +84,14 @@ class RegistrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDelivery(self, request, context):
+        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConfirmRegistration(self, request, context):
         """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
         flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -108,6 +121,11 @@ def add_RegistrationServiceServicer_to_server(servicer, server):
                     servicer.SendRegistrationCodeAgain,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainResponse.SerializeToString,
+            ),
+            'GetDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDelivery,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryResponse.SerializeToString,
             ),
             'ConfirmRegistration': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmRegistration,
@@ -175,6 +193,33 @@ class RegistrationService:
             '/zasov.auth.v1.RegistrationService/SendRegistrationCodeAgain',
             zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_registration__service__pb2.SendRegistrationCodeAgainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.RegistrationService/GetDelivery',
+            zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_registration__service__pb2.RegistrationServiceGetDeliveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class RegistrationServiceStub:
     """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
     """
+    GetDelivery: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.RegistrationServiceGetDeliveryRequest, _registration_service_pb2.RegistrationServiceGetDeliveryResponse]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
+    """
     ConfirmRegistration: _grpc.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
     flow and step, used, or expired); FAILED_PRECONDITION CODE_DEAD (used, superseded, expired or out of tries: ask again);
@@ -67,6 +71,10 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
     SendRegistrationCodeAgain: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.SendRegistrationCodeAgainRequest, _registration_service_pb2.SendRegistrationCodeAgainResponse]  # type: ignore[assignment]
     """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
     GRANT_INVALID as below, which uses no captcha up.
+    """
+    GetDelivery: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.RegistrationServiceGetDeliveryRequest, _registration_service_pb2.RegistrationServiceGetDeliveryResponse]  # type: ignore[assignment]
+    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
     """
     ConfirmRegistration: _aio.UnaryUnaryMultiCallable[_registration_service_pb2.ConfirmRegistrationRequest, _registration_service_pb2.ConfirmRegistrationResponse]  # type: ignore[assignment]
     """Proves the number. Errors: UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION GRANT_INVALID (not of this
@@ -101,6 +109,16 @@ class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_registration_service_pb2.SendRegistrationCodeAgainResponse, _abc.Awaitable[_registration_service_pb2.SendRegistrationCodeAgainResponse]]:
         """Sends another code of the same flow; the older one stops working (M10). Needs a captcha of its own. Errors: as above, and
         GRANT_INVALID as below, which uses no captcha up.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDelivery(
+        self,
+        request: _registration_service_pb2.RegistrationServiceGetDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registration_service_pb2.RegistrationServiceGetDeliveryResponse, _abc.Awaitable[_registration_service_pb2.RegistrationServiceGetDeliveryResponse]]:
+        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
         """
 
     @_abc_1.abstractmethod

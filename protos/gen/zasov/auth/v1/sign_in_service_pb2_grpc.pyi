@@ -36,9 +36,10 @@ class SignInServiceStub:
     SignIn: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInRequest, _sign_in_service_pb2.SignInResponse]
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
+    one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
     CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
-    UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
+    UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
     """
     SignInWithTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]
     """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
@@ -64,9 +65,10 @@ class SignInServiceAsyncStub(SignInServiceStub):
     SignIn: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInRequest, _sign_in_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+    FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
+    one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
     CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
-    UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
+    UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
     """
     SignInWithTemporaryPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]  # type: ignore[assignment]
     """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
@@ -95,9 +97,10 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sign_in_service_pb2.SignInResponse, _abc.Awaitable[_sign_in_service_pb2.SignInResponse]]:
         """Signs in with a permanent password (M1, M3).
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
-        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out; FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
+        FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
+        one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
         CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
-        UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for numbers that nobody has.
+        UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
         """
 
     @_abc_1.abstractmethod

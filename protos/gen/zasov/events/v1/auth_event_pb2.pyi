@@ -44,6 +44,9 @@ class AuthEvent(_message.Message):
     PASSWORD_PROPOSAL_REFUSED_FIELD_NUMBER: _builtins.int
     SMS_COMMAND_NOT_UNDERSTOOD_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGED_FIELD_NUMBER: _builtins.int
+    CONTACT_REPLACED_FIELD_NUMBER: _builtins.int
+    PASSWORD_PROVEN_FIELD_NUMBER: _builtins.int
+    SIGNED_IN_FROM_NEW_DEVICE_FIELD_NUMBER: _builtins.int
     RECOVERY_STARTED_AT_OFFICE_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_REQUESTED_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_APPROVED_FIELD_NUMBER: _builtins.int
@@ -83,6 +86,12 @@ class AuthEvent(_message.Message):
     @_builtins.property
     def contact_changed(self) -> Global___ContactChanged: ...
     @_builtins.property
+    def contact_replaced(self) -> Global___ContactReplaced: ...
+    @_builtins.property
+    def password_proven(self) -> Global___PasswordProven: ...
+    @_builtins.property
+    def signed_in_from_new_device(self) -> Global___SignedInFromNewDevice: ...
+    @_builtins.property
     def recovery_started_at_office(self) -> Global___RecoveryStartedAtOffice: ...
     @_builtins.property
     def contact_change_requested(self) -> Global___ContactChangeRequested: ...
@@ -108,16 +117,19 @@ class AuthEvent(_message.Message):
         password_proposal_refused: Global___PasswordProposalRefused | None = ...,
         sms_command_not_understood: Global___SmsCommandNotUnderstood | None = ...,
         contact_changed: Global___ContactChanged | None = ...,
+        contact_replaced: Global___ContactReplaced | None = ...,
+        password_proven: Global___PasswordProven | None = ...,
+        signed_in_from_new_device: Global___SignedInFromNewDevice | None = ...,
         recovery_started_at_office: Global___RecoveryStartedAtOffice | None = ...,
         contact_change_requested: Global___ContactChangeRequested | None = ...,
         contact_change_approved: Global___ContactChangeApproved | None = ...,
         contact_change_cancelled: Global___ContactChangeCancelled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -347,19 +359,23 @@ class PasswordReset(_message.Message):
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
     VIA_FIELD_NUMBER: _builtins.int
+    LIFTED_BLOCK_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version."""
     via: Global___PasswordReset.Via.ValueType
     """The proof that allowed it."""
+    lifted_block: _builtins.bool
+    """Three wrong passwords were stored since the last right one, which is what lockout blocks at: sign-in is open again."""
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
         via: Global___PasswordReset.Via.ValueType = ...,
+        lifted_block: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "lifted_block", b"lifted_block", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,16 +390,20 @@ class TemporaryPasswordUsed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    LIFTED_BLOCK_FIELD_NUMBER: _builtins.int
     credential_version: _builtins.int
     """The new version: of no password, until one is chosen."""
+    lifted_block: _builtins.bool
+    """As in PasswordReset."""
     def __init__(
         self,
         *,
         credential_version: _builtins.int = ...,
+        lifted_block: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "lifted_block", b"lifted_block"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -538,6 +558,66 @@ class ContactChanged(_message.Message):
 Global___ContactChanged: _TypeAlias = ContactChanged  # noqa: Y015
 
 @_typing.final
+class ContactReplaced(_message.Message):
+    """A phone or an email was on file, and is not any more. Follows its ContactChanged; whoever reads the old one is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    part: Global___ContactChanged.Part.ValueType
+    """Which part was: the phone or the email."""
+    def __init__(
+        self,
+        *,
+        part: Global___ContactChanged.Part.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactReplaced: _TypeAlias = ContactReplaced  # noqa: Y015
+
+@_typing.final
+class PasswordProven(_message.Message):
+    """In a session the permanent password was given again, and was right, as a proof for something that changes how one gets in
+    (M11, M22). It was settled as such before it was answered.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    FORGIVEN_ATTEMPT_IDS_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    attempt_id: _builtins.str
+    """The admitted attempt (UUID)."""
+    credential_version: _builtins.int
+    """The version that was verified."""
+    session_id: _builtins.str
+    """The session in which it was given (UUID)."""
+    @_builtins.property
+    def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in LoginSucceeded: failed attempts (UUIDs) that came before it and are forgiven with it."""
+
+    def __init__(
+        self,
+        *,
+        attempt_id: _builtins.str = ...,
+        credential_version: _builtins.int = ...,
+        forgiven_attempt_ids: _abc.Iterable[_builtins.str] | None = ...,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "credential_version", b"credential_version", "forgiven_attempt_ids", b"forgiven_attempt_ids", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PasswordProven: _TypeAlias = PasswordProven  # noqa: Y015
+
+@_typing.final
 class SessionStarted(_message.Message):
     """A session began."""
 
@@ -564,6 +644,30 @@ class SessionStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionStarted: _TypeAlias = SessionStarted  # noqa: Y015
+
+@_typing.final
+class SignedInFromNewDevice(_message.Message):
+    """A sign-in with the right password came from a device that is not among the last ones of the account. Follows its
+    SessionStarted. Never of a request that named no device, nor of a session that begins with a new password.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session that it started (UUID)."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedInFromNewDevice: _TypeAlias = SignedInFromNewDevice  # noqa: Y015
 
 @_typing.final
 class PasswordRehashed(_message.Message):

@@ -39,6 +39,8 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """
     OTP_PURPOSE_PROPOSED_PASSWORD: _OtpPurpose.ValueType  # 5
     """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
+    OTP_PURPOSE_EMAIL: _OtpPurpose.ValueType  # 6
+    """Proves an email address that is to be put on file (M11)."""
     OTP_PURPOSE_OFFICE_PASSWORD: _OtpPurpose.ValueType  # 7
     """The same, sent after the owner's document was checked at an office (M18)."""
     OTP_PURPOSE_OFFICE_SLIP: _OtpPurpose.ValueType  # 8
@@ -61,6 +63,8 @@ it up.
 """
 OTP_PURPOSE_PROPOSED_PASSWORD: OtpPurpose.ValueType  # 5
 """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
+OTP_PURPOSE_EMAIL: OtpPurpose.ValueType  # 6
+"""Proves an email address that is to be put on file (M11)."""
 OTP_PURPOSE_OFFICE_PASSWORD: OtpPurpose.ValueType  # 7
 """The same, sent after the owner's document was checked at an office (M18)."""
 OTP_PURPOSE_OFFICE_SLIP: OtpPurpose.ValueType  # 8
