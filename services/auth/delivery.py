@@ -1,6 +1,6 @@
 """Where the message with a code is (M11): the notifier's receipts, told so that they tell nothing of who exists.
 
-Each code gives one of three answers away, once its first seconds are over: what was known at their end (docs/adr/0027). For a
+Each code gives one of three answers away, once its first seconds are over: what was known at their end (docs/adr/0025). For a
 message that was never sent it is made up: for as many as of those that were sent, and the same for the same identifier.
 """
 

@@ -1,5 +1,5 @@
 """Contacts, masked (M12): so much of them that their owner knows them again. And the like for whoever nobody is, made up
-(docs/adr/0026).
+(docs/adr/0024).
 
 Pure. Real and made-up masks are of one form and one length, and a made-up one stays the same for good.
 """

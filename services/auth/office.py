@@ -1,4 +1,4 @@
-"""Recovery at an office (M18). Staff begin it; what lets anybody in goes to the subscriber alone (docs/adr/0028)."""
+"""Recovery at an office (M18). Staff begin it; what lets anybody in goes to the subscriber alone (docs/adr/0027)."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """`python -m services.auth.office_audit KEY_FILE EVENT_ID`: who acted at an office, and where. For auditors, who hold the key.
 
-Reads auth's event store (`ZASOV_AUTH_POSTGRES_URL`). ADR 0028.
+Reads auth's event store (`ZASOV_AUTH_POSTGRES_URL`). ADR 0027.
 """
 
 import asyncio

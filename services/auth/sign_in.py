@@ -63,7 +63,9 @@ class SignIn:
 
             async def on_right(current: Loaded, settled: Settled) -> tuple[UUID, NewSession, str]:
                 account, now = current.account, current.time.now()
-                if not rehashed and self._line.needs_rehash(current.vault.open_password(account.password)):
+                # A one-time password may have taken it away since; then the decision falls.
+                sealed = account.password
+                if sealed and not rehashed and self._line.needs_rehash(current.vault.open_password(sealed)):
                     rehashed.append(current.vault.close_password(await self._line.hash(place, password)))
                 device = current.vault.mark_of_device(client.device_id)
                 session, token = new_session(account.account_id, now, self._session_lifetime, device)

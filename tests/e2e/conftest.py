@@ -17,9 +17,12 @@ _OVERRIDES = {
     "lockout": {
         "ZASOV_LOCKOUT_SWEEP_AGE_S": "20",
         "ZASOV_LOCKOUT_SWEEP_EVERY_S": "1",
-        # All these people are of one range, and fail more often than one does: nobody is to be asked for a captcha.
+        # All these people are of one range, and fail and ask more often than one does: nobody is to be asked for a captcha,
+        # and codes are to be longer for nobody.
         "ZASOV_LOCKOUT_FAILURES_BY_RANGE_BURST": "1000000",
         "ZASOV_LOCKOUT_FAILURES_BY_SYSTEM_BURST": "1000000",
+        "ZASOV_LOCKOUT_CODES_BY_RANGE_BURST": "1000000",
+        "ZASOV_LOCKOUT_CODES_BY_SYSTEM_BURST": "1000000",
     },
 }
 

@@ -16,6 +16,7 @@ from devstack.event_log import EventLog
 from devstack.handsets import Handsets
 from devstack.stack import Stack
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+from services.chassis.errors import ServiceError
 
 T = TypeVar("T")
 
@@ -83,3 +84,14 @@ async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], tim
         if time.monotonic() > deadline:
             raise TimeoutError(f"last seen: {seen}")
         await asyncio.sleep(0.05)
+
+
+async def once_cooled_down(ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks, and waits as a caller is told to."""
+    while True:
+        try:
+            return await ask()
+        except ServiceError as error:
+            if error.reason != "COOL_DOWN" or error.retry_after is None:
+                raise
+            await asyncio.sleep(error.retry_after.total_seconds())

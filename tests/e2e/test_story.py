@@ -1,15 +1,10 @@
 """The main job, from the first SMS to the last refusal."""
 
-import asyncio
-
 import pytest
-from zasov.auth.v1.common_pb2 import CodeSent
 from zasov.auth.v1.registration_service_pb2 import StartRegistrationRequest
 
 from devstack.story import Story
-from devstack.subscriber import Subscriber
-from services.chassis.errors import ServiceError
-from tests.e2e.system import NEW_PASSWORD, PASSWORD, WRONG, System
+from tests.e2e.system import NEW_PASSWORD, PASSWORD, WRONG, System, once_cooled_down
 
 
 @pytest.mark.row("M1")
@@ -60,7 +55,7 @@ async def test_only_the_newest_code_of_a_flow_works_and_each_message_names_its_r
     with pytest.raises(Exception, match="COOL_DOWN") as refusal:
         await system.back_end.send_recovery_code_again(first.grant, person.client)
     assert refusal.value.retry_after.total_seconds() > 0
-    second = await _once_cooled_down(system, first.grant, person)
+    second = await once_cooled_down(lambda: system.back_end.send_recovery_code_again(first.grant, person.client))
     newer = await person.next_code_message()
     assert f"№ {second.tag}" in newer.text
     if older.code != newer.code:
@@ -164,13 +159,3 @@ async def test_somebody_unknown_is_answered_like_somebody_known(system: System) 
     ]
     assert shapes[0] == shapes[1]
     assert await system.handsets.messages(unknown.phone) == []
-
-
-async def _once_cooled_down(system: System, grant: str, person: Subscriber) -> CodeSent:
-    while True:
-        try:
-            return await system.back_end.send_recovery_code_again(grant, person.client)
-        except ServiceError as error:
-            if error.reason != "COOL_DOWN" or error.retry_after is None:
-                raise
-            await asyncio.sleep(error.retry_after.total_seconds())  # as a caller is told to

@@ -1,5 +1,6 @@
 """What the clients asked and what they were told: one half of what the stores are compared with."""
 
+import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from secrets import token_hex
 import grpc
 from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
 
+from devstack.handsets import Handsets, HandsetsUnavailable
 from devstack.subscriber import BackEnd
 from services.chassis.errors import ServiceError, from_rpc_error
 
@@ -15,6 +17,7 @@ OK = "OK"
 # No outcome was told: gRPC's own failures, and the service's "try again".
 UNCLEAR = frozenset({"UNCLEAR", "TEMPORARILY_UNAVAILABLE", "DRAINING"})
 
+_TEXT_TIMEOUT_S = 4.0
 _EPOCH = time.time() - time.monotonic()
 _trace: ContextVar[str] = ContextVar("trace")
 
@@ -108,6 +111,33 @@ class Client:
         call = Call(f"choose_{flow}", phone, new_password=password)
         return call, await self._make(call, method(grant, password, origin))
 
+    async def request_one_time(self, phone: str, origin: ClientContext) -> tuple[Call, str | None]:
+        """The tag that its message names."""
+        call = Call("request_one_time", phone)
+        return call, await self._make(call, self._back_end.request_temporary_password(phone, origin))
+
+    async def use_one_time(self, phone: str, password: str, origin: ClientContext) -> tuple[Call, str | None]:
+        call = Call("use_one_time", phone)
+        return call, await self._make(call, self._back_end.sign_in_with_temporary_password(phone, password, origin))
+
+    async def choose_permanent(
+        self, phone: str, grant: str, password: str, origin: ClientContext
+    ) -> tuple[Call, Session | None]:
+        call = Call("choose_permanent", phone, new_password=password)
+        return call, await self._make(call, self._back_end.choose_permanent_password(grant, password, origin))
+
+    async def confirm_proposed(
+        self, phone: str, grant: str, proposed: str, origin: ClientContext
+    ) -> tuple[Call, Session | None]:
+        call = Call("confirm_proposed", phone, new_password=proposed)
+        return call, await self._make(call, self._back_end.confirm_proposed_password(grant, origin))
+
+    async def text(self, phone: str, to: str, text: str, proposed: str | None, handsets: Handsets) -> Call:
+        """OK: the notifier has acknowledged it. Unclear: it may come later, for the SMSC keeps it."""
+        call = Call("propose" if proposed else "text", phone, new_password=proposed)
+        await self._make(call, _acknowledged(handsets, phone, to, text))
+        return call
+
     async def _make(self, call: Call, work: object) -> object:
         _trace.set(call.trace)
         self.calls.append(call)
@@ -126,3 +156,11 @@ class Client:
         if isinstance(answer, Session):
             call.account_id, call.session_id = answer.account_id, answer.session_id
         return answer
+
+
+async def _acknowledged(handsets: Handsets, phone: str, to: str, text: str) -> None:
+    try:
+        async with asyncio.timeout(_TEXT_TIMEOUT_S):
+            await handsets.send(phone, to, text, acknowledged=True)
+    except (TimeoutError, HandsetsUnavailable):
+        raise Unclear from None

@@ -85,6 +85,7 @@ class History:
     events: list[Event] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     accounts: dict[UUID, Account] = field(default_factory=dict)
+    owners: dict[UUID, UUID] = field(default_factory=dict)  # a code's stream -> the account that it was issued for
     live_sessions: set[UUID] = field(default_factory=set)
     ended_sessions: set[UUID] = field(default_factory=set)
     subjects: dict[UUID, Subject] = field(default_factory=dict)
@@ -134,6 +135,11 @@ class History:
                 if trace := self.trace_of.get(event.event_id):
                     found[trace].append(event)
         return found
+
+    def phone_of(self, challenge: UUID) -> str | None:
+        """None: of a number that had no account then."""
+        account = self.accounts.get(self.owners[challenge]) if challenge in self.owners else None
+        return account and account.phone
 
     @cached_property
     def accounts_of(self) -> dict[str, list[UUID]]:

@@ -13,12 +13,13 @@ from devstack.handsets import Handsets, HandsetsUnavailable
 from devstack.subscriber import new_client, new_phone
 from tests.faults.calls import OK, Call, Client
 
-SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS = 6, 1, 2, 1, 2, 1
+SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
 _PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
 _SMS_TIMEOUT_S = 6.0
+_ONE_TIME = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
 # A notice may name a short number: as many digits as a code has.
 _CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 
@@ -66,6 +67,7 @@ class Load:
             (self._change, CHANGERS),
             (self._register, NEWCOMERS),
             (self._strange, STRANGERS),
+            (self._one_time, ONE_TIMERS),
         ]
         self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
 
@@ -125,7 +127,7 @@ class Load:
         _, sent = await self._client.start(flow, person.phone, new_client())
         if sent is None:
             return
-        code = await self._code(person.phone, sent.tag, before)
+        code = await self._found(_CODE, person.phone, sent.tag, before)
         if code is None:
             return
         if self._random.random() < 0.2:
@@ -149,6 +151,44 @@ class Load:
         await self._client.introspect(person.phone, session)
         await asyncio.sleep(0.3)
 
+    async def _one_time(self) -> None:
+        """In by a one-time password: of the site, or by the handset's own SMS."""
+        person = self._anybody()
+        if person is None or person.is_recovering:
+            return
+        person.is_recovering = True
+        try:
+            await self._get_in(person, self._random.choice(("site", "word", "proposal")))
+        finally:
+            person.is_recovering = False
+
+    async def _get_in(self, person: Person, way: str) -> None:
+        phone, tag = person.phone, ""
+        before = len(await self._texts(phone))
+        new = self._password("Proposed" if way == "proposal" else "Chosen")
+        if way == "site":
+            _, tag = await self._client.request_one_time(phone, new_client())
+        elif way == "word":
+            # An equal text within a minute is taken for the SMSC's repetition: stray spaces tell them apart.
+            self._serial += 1
+            await self._client.text(phone, "3339", "ПАРОЛЬ" + " " * (self._serial % 50), None, self._handsets)
+        else:
+            await self._client.text(phone, "111", f"25 {new}", new, self._handsets)
+        password = None if tag is None else await self._found(_ONE_TIME, phone, tag, before)
+        if password is None:
+            return
+        if self._random.random() < 0.3:
+            await self._client.use_one_time(phone, "2" * len(password), new_client())
+        _, grant = await self._client.use_one_time(phone, password, new_client())
+        if grant is None or self._random.random() < 0.1:
+            return
+        if way == "proposal":
+            call, session = await self._client.confirm_proposed(phone, grant, new, new_client())
+        else:
+            call, session = await self._client.choose_permanent(phone, grant, new, new_client())
+        person.learn(call)
+        person.session = session or person.session
+
     async def _strange(self) -> None:
         """Numbers that nobody has: guarded alike."""
         phone = self._random.choice(self._strangers)
@@ -170,12 +210,12 @@ class Load:
             return [message.text for message in await self._handsets.messages(phone)]
         return []
 
-    async def _code(self, phone: str, tag: str, before: int) -> str | None:
-        """The code of the request that `tag` names; None: it did not come in time, or the load is to pause."""
+    async def _found(self, form: re.Pattern[str], phone: str, tag: str, before: int) -> str | None:
+        """The code of the request that `tag` names, if it does; None: it did not come in time, or the load is to pause."""
         deadline = asyncio.get_running_loop().time() + _SMS_TIMEOUT_S
         while self._going.is_set() and asyncio.get_running_loop().time() < deadline:
             for text in (await self._texts(phone))[before:]:
-                if tag in text and (found := _CODE.search(text.replace(tag, ""))):
+                if tag in text and (found := form.search(text.replace(f"№ {tag}", ""))):
                     return found.group()
             await asyncio.sleep(0.05)
         return None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,6 +21,7 @@ from devstack.stack import Stack
 from devstack.wiring import TOPICS
 from services.auth.domain import Account as AuthAccount
 from services.auth.domain import evolve
+from services.auth.temporary import _HANDSETS
 from services.auth.vault import Vaults
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.sealing import read_key
@@ -46,6 +47,7 @@ class Reader:
     async def read(self, calls: Iterable[Call]) -> History:
         """To be called when nothing moves any more."""
         history = History(calls=list(calls))
+        subjects: dict[UUID, UUID] = {}
         for service in ENVELOPES:
             connection = await asyncpg.connect(self._stack.at.databases[service])
             try:
@@ -53,6 +55,8 @@ class Reader:
                 history.events += [_event(service, row) for row in rows]
                 if service == "auth":
                     await self._read_auth(connection, history, rows)
+                elif service == "otp":
+                    subjects = dict(await connection.fetch("SELECT id, subject_id FROM challenge"))
                 elif service == "lockout":
                     await _read_lockout(connection, history)
                 elif service == "notifier":
@@ -61,6 +65,7 @@ class Reader:
                 history.outboxes = {**history.outboxes, service: outbox}
             finally:
                 await connection.close()
+        history.owners = _owners(history, subjects)
         await self._read_kafka()
         await self._read_what_came_meanwhile(history)
         history.records, history.dead_letters = list(self._records), self._dead_letters
@@ -145,6 +150,12 @@ async def _read_notifier(connection: asyncpg.Connection, history: History) -> No
         history.messages.append(Sms(*ids, row["kind"], row["state"]))
         history.undelivered += row["due_at"] is not None
     history.parts = {row["smsc_message_id"]: row["notification_id"] for row in await connection.fetch("SELECT * FROM part")}
+
+
+def _owners(history: History, subjects: dict[UUID, UUID]) -> dict[UUID, UUID]:
+    """The handset's own codes stand under an id that follows from the account's."""
+    accounts = {subject: one for one in history.accounts for subject in (one, uuid5(_HANDSETS, str(one)))}
+    return {code: accounts[subject] for code, subject in subjects.items() if subject in accounts}
 
 
 def _event(service: str, row: asyncpg.Record) -> Event:

@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from devstack.handsets import Handsets, HandsetsUnavailable
 from devstack.stack import Stack
 from devstack.wiring import ROLES, SERVICES, Role, replicated
 from services.chassis.postgres import AWAY
-from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, OTP_EVENTS
+from services.chassis.streams import AUTH_EVENTS, LOCKOUT_EVENTS, NOTIFIER_EVENTS, OTP_EVENTS
 from services.lockout.topics import LIMITS, LIMITS_APP, OUTCOMES_APP
 from tests.faults.others import trace_folder
 
@@ -25,7 +26,7 @@ QUIET_WITHIN_S = 180.0
 _TWICE = {("auth", "server"), ("lockout", "server"), ("lockout", "stream"), ("auth", "relay"), ("notifier", "worker")}
 # Who reads what (docs/operations.md, Topics).
 _GROUPS = {
-    "zasov.auth": (LOCKOUT_EVENTS,),
+    "zasov.auth": (LOCKOUT_EVENTS, NOTIFIER_EVENTS),
     "zasov.notifier": (AUTH_EVENTS, OTP_EVENTS, LOCKOUT_EVENTS),
     OUTCOMES_APP: (AUTH_EVENTS,),
     LIMITS_APP: (AUTH_EVENTS, OTP_EVENTS, LIMITS),
@@ -58,7 +59,13 @@ _SETTINGS: dict[str, dict[str, str]] = {
         "ZASOV_LOCKOUT_CODES_BY_RANGE_BURST": "1000000",
         "ZASOV_LOCKOUT_CODES_BY_SYSTEM_BURST": "1000000",
     },
-    "notifier": {"ZASOV_NOTIFIER_LEASE_S": "4", "ZASOV_NOTIFIER_RETRY_MOST_S": "2"},
+    "notifier": {
+        "ZASOV_NOTIFIER_LEASE_S": "4",
+        "ZASOV_NOTIFIER_RETRY_MOST_S": "2",
+        "ZASOV_NOTIFIER_INBOUND_LEASE_S": "3",
+        "ZASOV_NOTIFIER_INBOUND_PER_HOUR": "1000",
+        "ZASOV_NOTIFIER_INBOUND_PER_DAY": "1000",
+    },
 }
 # A back end that finds a restarted server again at once, and goes round all of them.
 _CHANNEL = (
@@ -94,7 +101,7 @@ async def until_quiet(stack: Stack, within_s: float = QUIET_WITHIN_S) -> list[st
     while True:
         try:
             left = await _left_to_do(stack)
-        except (*AWAY, KafkaError) as error:
+        except (*AWAY, KafkaError, HandsetsUnavailable) as error:
             left = [f"{type(error).__name__}"]
         if not left or asyncio.get_running_loop().time() > deadline:
             return left
@@ -103,6 +110,9 @@ async def until_quiet(stack: Stack, within_s: float = QUIET_WITHIN_S) -> list[st
 
 async def _left_to_do(stack: Stack) -> list[str]:
     left = []
+    centre = await Handsets(stack.infra.addresses()["smsc"]["handsets"]).state()
+    if centre["undelivered"]:
+        left.append(f"{centre['undelivered']} texts and receipts at the SMSC")
     for service in SERVICES:
         connection = await asyncpg.connect(stack.at.databases[service], timeout=5, command_timeout=5)
         try:
@@ -120,6 +130,7 @@ def _counts(service: str) -> list[tuple[str, str]]:
     if service == "lockout":
         counts.append(("open attempts", "SELECT count(*) FROM attempt"))
     if service == "notifier":
+        counts.append(("texts to be obeyed", "SELECT count(*) FROM inbound WHERE state = 'received'"))
         counts.append(("messages due", "SELECT count(*) FROM message WHERE due_at IS NOT NULL OR state = 'submitted'"))
     return counts
 

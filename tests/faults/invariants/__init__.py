@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tests.faults.history import History
-from tests.faults.invariants import answers, codes, messages, publishing, rest, strikes
+from tests.faults.invariants import answers, codes, messages, publishing, rest, strikes, texts
 
 Invariant = Callable[[History], Sequence[str]]
 
@@ -14,6 +14,7 @@ INVARIANTS: dict[str, Invariant] = {
     "answers agree with the store": answers.each_answer_agrees_with_the_store,
     "time is the database's": answers.events_are_dated_by_the_database,
     "only the right password gets in": answers.only_the_right_password_gets_in,
+    "the password is what was chosen": answers.the_password_is_the_one_that_was_chosen,
     "an old password is dead": answers.an_old_password_is_dead_once_the_new_one_is_acknowledged,
     "old sessions have ended": answers.a_new_password_has_ended_all_older_sessions,
     "three wrong guesses at most": strikes.no_more_than_three_wrong_guesses_since_a_success,
@@ -23,6 +24,7 @@ INVARIANTS: dict[str, Invariant] = {
     "a block holds": strikes.a_block_is_lifted_by_a_new_password_alone,
     "lost attempts are unclear answers": strikes.attempts_were_lost_by_unclear_calls_alone,
     "codes: three tries, one use": codes.three_tries_and_one_use,
+    "texts are received once": texts.each_text_is_received_once_and_acts_for_its_sender_alone,
     "sent once": messages.nothing_is_sent_twice_but_what_is_reported_ambiguous,
     "nothing is forgotten": messages.each_event_that_asks_for_a_message_has_one_with_an_end,
     "other checkers": rest.other_checkers_agree,

@@ -6,11 +6,13 @@ from uuid import UUID
 
 from tests.faults.calls import OK, Call
 from tests.faults.history import Event, History
+from tests.faults.invariants.texts import by_text
 
 _SUCCESS = ("LoginSucceeded", "SessionStarted")
 _WRONG = ("LoginFailed",)
 _REFUSED = ("LoginRefused",)
 _RESET = ("PasswordReset", "SessionEnded", "SessionStarted")
+_ONE_TIME = ("OtpVerified", "TemporaryPasswordUsed", "SessionEnded")
 _REGISTERED = ("AccountRegistered", "SessionStarted")
 _GUESS = {"CREDENTIALS_REJECTED": [_WRONG], "SIGN_IN_BLOCKED": [_REFUSED]}
 # A decoy's own events never leave otp's store.
@@ -32,8 +34,17 @@ OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
     "choose_recovery": {OK: [_RESET]},
     "choose_registration": {OK: [_RESET, _REGISTERED]},
     "introspect": {},
+    "request_one_time": _START,
+    # Right and used up, though it is void because another password was set since.
+    "use_one_time": {OK: [_ONE_TIME], "CODE_REJECTED": [("OtpFailed",)], "CODE_DEAD": [(), ("OtpFailed",), ("OtpVerified",)]},
+    "choose_permanent": {OK: [_RESET]},
+    "confirm_proposed": {OK: [_RESET]},
+    # What comes of them comes later (texts.py).
+    "text": {},
+    "propose": {},
 }
-_NEW_PASSWORD = ("AccountRegistered", "PasswordChanged", "PasswordReset")
+_NEW_PASSWORD = ("AccountRegistered", "PasswordChanged", "PasswordReset", "TemporaryPasswordUsed")
+_CHOICES = ("choose_recovery", "choose_registration", "choose_permanent", "confirm_proposed")
 # Written by a sweep or by another's request, long after.
 _NOBODYS = frozenset({"OtpExpired", "OtpSuperseded", "PasswordRehashed"})
 # Clocks of the client and of the database are one machine's; this is what reading them takes.
@@ -57,13 +68,14 @@ def each_answer_agrees_with_the_store(history: History) -> list[str]:
     for service in ("auth", "otp"):
         for event in history.of(service):
             trace = history.trace_of.get(event.event_id)
-            if event.is_public and event.kind not in _NOBODYS and trace is not None and trace not in history.call_of:
+            of_a_call = event.is_public and event.kind not in _NOBODYS and not by_text(event)
+            if of_a_call and trace is not None and trace not in history.call_of:
                 found.append(f"nobody asked for {event.kind} {event.event_id}")
     return found
 
 
 def _wrong_session(call: Call, history: History) -> list[str]:
-    if call.answer != OK or call.kind not in ("sign_in", "choose_recovery", "choose_registration"):
+    if call.answer != OK or call.kind not in ("sign_in", *_CHOICES):
         return []
     started = [event for event in history.caused_by.get(call.trace, ()) if event.kind == "SessionStarted"]
     if [(str(one.stream_id), one.payload.session_id) for one in started] != [(call.account_id, call.session_id)]:
@@ -85,19 +97,37 @@ def events_are_dated_by_the_database(history: History) -> list[str]:
 
 
 def only_the_right_password_gets_in(history: History) -> list[str]:
-    """Judged by the hash that is stored for the version that was tested."""
+    """Judged by the hash that is stored for the version that was tested; none, while a password is still to be chosen."""
     found = []
+    given_up = {(event.stream_id, event.payload.credential_version) for event in history.of("auth", "TemporaryPasswordUsed")}
     for event in history.of("auth", "LoginSucceeded", "LoginFailed"):
         call = history.call_of.get(history.trace_of.get(event.event_id, ""))
         if call is None or (event.kind == "LoginFailed" and not event.payload.identifier_known):
             continue
         version = event.payload.credential_version
         password = history.passwords.get((event.stream_id, version))
-        if password is None:
+        if password is None and (event.stream_id, version) in given_up:
+            if event.kind == "LoginSucceeded":
+                found.append(f"LoginSucceeded at version {version} of {event.stream_id}, which has no password")
+        elif password is None:
             found.append(f"version {version} of {event.stream_id} is no password that anybody chose")
         elif (call.guess == password) != (event.kind == "LoginSucceeded"):
             found.append(f"{event.kind} at version {version} of {event.stream_id}, by a guess that says otherwise")
     return found
+
+
+def the_password_is_the_one_that_was_chosen(history: History) -> list[str]:
+    """By the hash that is stored. A proposal may have come late: then it is another of the same handset's."""
+    proposals: dict[str, set[str | None]] = defaultdict(set)
+    for call in history.calls:
+        if call.kind == "propose":
+            proposals[call.phone].add(call.new_password)
+    return [
+        f"{call.kind} set a password of {event.stream_id} that was not chosen by it"
+        for event, call in _with_calls(history, history.of("auth", "AccountRegistered", "PasswordChanged", "PasswordReset"))
+        if history.passwords.get((event.stream_id, event.payload.credential_version))
+        not in (proposals[call.phone] if call.kind == "confirm_proposed" else {call.new_password})
+    ]
 
 
 def an_old_password_is_dead_once_the_new_one_is_acknowledged(history: History) -> list[str]:

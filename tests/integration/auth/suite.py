@@ -204,7 +204,10 @@ class Suite:
 
     async def newest_password(self) -> str:
         newest = "SELECT id FROM challenge WHERE purpose > 2 AND state = 'open' ORDER BY issued_at DESC LIMIT 1"
-        password = await self._claim(await self.otp_sql.fetchval(newest))
+        return await self.password_of(await self.otp_sql.fetchval(newest))
+
+    async def password_of(self, challenge_id: UUID) -> str:
+        password = await self._claim(challenge_id)
         self.said.add(password)
         return password
 

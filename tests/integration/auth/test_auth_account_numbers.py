@@ -125,14 +125,14 @@ async def test_a_one_time_password_by_number_is_good_by_whichever_way_of_the_acc
 
 
 @pytest.mark.row("M5")
-async def test_a_one_time_password_never_goes_by_email_and_that_looks_the_same(suite: Suite) -> None:
+async def test_a_one_time_password_goes_to_the_email_of_who_has_no_phone_and_that_looks_the_same(suite: Suite) -> None:
     await put(suite.auth, account_numbers=[UNKNOWN_ACCOUNT], email=EMAIL)
     sent = await temporary_by(suite.auth, account_number=UNKNOWN_ACCOUNT)
     nobody = await temporary_by(suite.auth, contract_number=UNKNOWN_CONTRACT)
     known = await temporary_by(suite.auth, account_number=ACCOUNT)
     assert {(len(one.tag), one.expires_at.seconds - one.ask_again_at.seconds) for one in (sent, nobody, known)} == {(2, 1800)}
     delivered = await suite.otp_sql.fetchval("SELECT count(*) FROM event WHERE type = 'OtpIssued' AND is_public")
-    assert delivered == 2, "of the registration's code and of the one whose account has a phone"
+    assert delivered == 3, "the registration's code, and of those of the two whom somebody is"
 
 
 async def test_a_flow_by_number_belongs_to_the_account_that_the_number_had_when_it_began(suite: Suite) -> None:

@@ -52,6 +52,7 @@ async def test_after_an_approval_and_its_time_the_new_number_is_on_file_and_gets
     assert await office.owner_of(PHONE) is None
     assert not await suite.auth.is_active(session.token), "whoever was in is out"
     (changed,), (ended,) = await office.payloads("ContactChanged"), await office.payloads("SessionEnded")
+    assert await office.told("ContactReplaced") == 1, "the old number, once more"
     assert (list(changed.changed), changed.via) == ([ContactChanged.PART_PHONE], ContactChanged.VIA_OFFICE)
     assert (ended.all, ended.reason) == (True, SessionEnded.REASON_OFFICE)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.auth.conftest import StartSuite
+import services.auth.temporary
+from tests.integration.auth.conftest import Gate, StartSuite
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Suite, refusal, refusal_of
 from tests.integration.waiting import until
 
@@ -147,6 +148,27 @@ async def test_without_a_permanent_password_no_password_signs_in_and_three_guess
     assert {one.reason for one in refused} == {"CREDENTIALS_REJECTED"}
     await suite.play_stream()
     assert await suite.strikes(session.account_id) == 3
+
+
+@pytest.mark.row("M5")
+async def test_a_right_password_that_one_takes_away_meanwhile_signs_nobody_in_and_has_no_outcome(
+    suite: Suite, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is settled, for lockout has not heard of the use yet; when it is to be appended there is no password any more."""
+
+    async def untold(*_: Any) -> None:
+        pass
+
+    session = await suite.register()
+    password = await suite.temporary_password()
+    monkeypatch.setattr(services.auth.temporary, "tell_new_version", untold)
+    gate.clear()
+    right = asyncio.create_task(suite.auth.sign_in())
+    assert await asyncio.to_thread(gate.reached.wait, 10)
+    await suite.auth.use_temporary(password)
+    gate.set()
+    assert (await refusal(right)).reason == "TEMPORARILY_UNAVAILABLE"
+    assert (await suite.kinds(session.account_id))[-1] == "SessionEnded"
 
 
 @pytest.mark.row("M5")

@@ -1,6 +1,6 @@
 """The machine: calls in any order, with whatever is at hand, each answer held against the oracle's.
 
-A new call joins as a rule: ask the oracle, call, `_expect`.
+A new call joins as a rule: ask the oracle, call, `_expect`. One-time passwords and SMS commands join in `handsets.py`.
 """
 
 import secrets
@@ -16,10 +16,12 @@ from zasov.otp.v1 import otp_service_pb2 as otp_pb
 
 from services.auth.sessions import encode_token
 from tests.integration.stateful import oracle
-from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, Answer, Code, Flow, Oracle
-from tests.integration.stateful.world import World, flow_id_of
+from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Oracle
+from tests.integration.stateful.world import Challenge, World, flow_id_of
 
 KINDS = ("Registration", "Recovery")
+# Purposes of otp whose codes look alike: another form is refused before anything is looked up.
+OF_THE_SAME_FORM = {1: 2, 2: 1, 4: 5, 5: 4}
 WRONG_PASSWORD = "Ne-tot-parol-0"
 
 new_passwords = st.one_of(st.sampled_from(GOOD_PASSWORDS), st.sampled_from(GOOD_PASSWORDS), st.sampled_from([*BAD_PASSWORDS]))
@@ -31,6 +33,7 @@ which = st.tuples(st.sampled_from(["live", "live", "any"]), st.integers(0, 5))
 Which = tuple[str, int]
 # Under the name of its own flow, or of the other one.
 swapped = st.sampled_from([False, False, True])
+under = st.sampled_from(["its own"] * 6 + [*KINDS, ONE_TIME])
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Subscribers(RuleBasedStateMachine):
         self.tokens = [forged_token(ids=2)]
         self.accounts: dict[str, str] = {}
         self.session_ids: dict[str, str] = {}
-        self.challenges: dict[int, tuple[str, str, int]] = {}
+        self.challenges: dict[int, Challenge] = {}
         self.stream_lags = False
         self.steps = 0
         world.restore_clock()
@@ -101,6 +104,18 @@ class Subscribers(RuleBasedStateMachine):
         right = (session and session.number.password) or WRONG_PASSWORD
         self._change(token, right if old == "right" else old, new)
 
+    @rule(number=numbers, new=st.sampled_from(GOOD_PASSWORDS))
+    def change_password_with_another_session(self, number: int, new: str) -> None:
+        for _ in range(2):
+            self.sign_in(number, "right")
+        self.change_password(("live", 0), "right", new)
+
+    @rule(number=numbers)
+    def introspect_a_day_after_signing_in(self, number: int) -> None:
+        self.sign_in(number, "right")
+        self._pass(oracle.SESSION_LIFETIME_S // oracle.TICK_S)
+        self.introspect(("any", 0))
+
     @rule(which=which)
     def introspect(self, which: Which) -> None:
         token = self._a_token(which)
@@ -130,12 +145,12 @@ class Subscribers(RuleBasedStateMachine):
     def confirm_wrongly_until_refused(self, which: Which) -> None:
         given = self._a_grant("code", which)
         for _ in range(oracle.TRIES + 1):
-            self._confirm(given.kind, given, "wrong")
+            self._confirm(_kind(given, swapped=False), given, "wrong")
 
-    @rule(stage=st.sampled_from(["password", "password", "code"]), which=which, swapped=swapped, password=new_passwords)
-    def choose(self, stage: str, which: Which, swapped: bool, password: str) -> None:
+    @rule(stage=st.sampled_from(["password", "password", "code"]), which=which, under=under, password=new_passwords)
+    def choose(self, stage: str, which: Which, under: str, password: str) -> None:
         given = self._a_grant(stage, which)
-        self._choose(_kind(given, swapped), given, password)
+        self._choose(given.kind if under == "its own" else under, given, password)
 
     # --- whole flows, after any cool-down, so that what comes after them is reached often
 
@@ -155,6 +170,22 @@ class Subscribers(RuleBasedStateMachine):
             if given:
                 self._choose(given.kind, given, password)
 
+    @rule(number=numbers)
+    def guess_at_other_codes_first(self, number: int) -> None:
+        """So often that the first one is too short by then (B4)."""
+        e164 = self.e164s[number]
+        self._pass(1)
+        short, other = self._start("Recovery", e164), self._start("Registration", e164)
+        for _ in range(oracle.TRIES):
+            if other:
+                self._confirm("Registration", other, "wrong")
+        self._pass(1)
+        longer = self._start("Registration", e164)
+        if longer:
+            self._confirm("Registration", longer, "wrong")
+        if short:
+            self._confirm("Recovery", short, "right")
+
     # --- otp itself, asked by somebody who mixes things up
 
     @rule(which=st.integers(0, 5), other=st.sampled_from(["flow", "purpose", "subject", "none of it"]))
@@ -163,22 +194,24 @@ class Subscribers(RuleBasedStateMachine):
         if other != "none of it":
             self._pass(1)
             self._start("Registration", self.e164s[0])
-        every = [(flow, code) for flow in self.oracle.flows for code in flow.codes if code.text is not None]
-        codes = [(flow, code) for flow, code in every if self.oracle.is_open(code) == (other != "none of it")]
+        every = [code for code in self.oracle.codes if code.text is not None]
+        codes = [code for code in every if self.oracle.is_open(code) == (other != "none of it")]
+        if other == "purpose":
+            codes = [code for code in codes if self.challenges[id(code)].purpose in OF_THE_SAME_FORM]
         if not codes:
             return
-        flow, code = codes[-1 - which % len(codes)]
-        challenge_id, subject_id, purpose = self.challenges[id(code)]
+        code = codes[-1 - which % len(codes)]
+        of = self.challenges[id(code)]
         request = otp_pb.VerifyRequest(
-            challenge_id=challenge_id, subject_id=subject_id, flow_id=flow_id_of(flow.grant), purpose=purpose, code=code.text
+            challenge_id=of.challenge_id, subject_id=of.subject_id, flow_id=of.flow_id, purpose=of.purpose, code=code.text
         )
         match other:
             case "flow":
-                request.flow_id = challenge_id
+                request.flow_id = of.challenge_id
             case "subject":
-                request.subject_id = challenge_id
+                request.subject_id = of.challenge_id
             case "purpose":
-                request.purpose = 3 - purpose
+                request.purpose = OF_THE_SAME_FORM[of.purpose]
         assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
         self._step("verify_past_auth", oracle.OK)
 
@@ -209,11 +242,10 @@ class Subscribers(RuleBasedStateMachine):
                 live = {self.session_ids[token] for token, session in self.oracle.sessions.items()
                         if session.number is number and self.oracle.is_live(token)}  # fmt: skip
                 assert self.world.live_sessions_in_store(account_id) == live, "live sessions in the store"
-        for flow in self.oracle.flows:
-            for code in flow.codes:
-                tries, state = self.world.tries_in_store(self.challenges[id(code)][0])
-                assert tries == code.tries, f"tries in the store: {tries} for {code.tries}"
-                assert (state == "open") <= (code.open and code.tries < oracle.TRIES), "open in the store"
+        for code in self.oracle.codes:
+            tries, state = self.world.tries_in_store(self.challenges[id(code)].challenge_id)
+            assert tries == code.tries, f"tries in the store: {tries} for {code.tries}"
+            assert (state == "open") <= (code.open and code.tries < oracle.TRIES), "open in the store"
 
     # --- what the rules are made of
 
@@ -261,7 +293,7 @@ class Subscribers(RuleBasedStateMachine):
 
     def _confirm(self, kind: str, given: Given, code: str) -> Given | None:
         flow = self._flow_of(given)
-        text = self._text(flow, code) if flow else "0000"
+        text = self._text(flow, code) if flow and flow.codes else "0000"
         due = self.oracle.confirm(kind, given.grant, text)
         answer, grant = self.world.call(self.world.auth.flow(kind).confirm(given.grant, text))
         self._expect("confirm", due, answer)
@@ -273,15 +305,17 @@ class Subscribers(RuleBasedStateMachine):
     def _text(self, flow: Flow, which: str) -> str:
         """A code to enter; where there is none of the kind asked for, a wrong one."""
         newest = flow.codes[-1]
-        elsewhere = [other.codes[-1] for other in self.oracle.flows if other is not flow]
+        elsewhere = [other.codes[-1] for other in self.oracle.flows if other is not flow and other.codes]
         found: list[Code] = {"right": [newest], "older": flow.codes[:-1], "elsewhere": elsewhere}.get(which, [])
         texts = [code.text for code in found if code.text is not None]
         return texts[-1] if texts else _another(newest)
 
     def _choose(self, kind: str, given: Given, password: str) -> None:
         due = self.oracle.choose(kind, given.grant, password)
-        answer, session = self.world.call(self.world.auth.flow(kind).choose(given.grant, password))
-        self._expect("choose", due, answer)
+        auth = self.world.auth
+        choose = auth.choose_permanent if kind == ONE_TIME else auth.flow(kind).choose
+        answer, session = self.world.call(choose(given.grant, password))
+        self._expect("choose_permanent" if kind == ONE_TIME else "choose", due, answer)
         flow = self._flow_of(given)
         if flow and session:
             self.accounts.setdefault(flow.number.e164, session.account_id)
@@ -337,7 +371,9 @@ def _pick(live: Sequence[T], every: Sequence[T], which: Which) -> T:
 
 
 def _kind(given: Given, swapped: bool) -> str:
-    return KINDS[1 - KINDS.index(given.kind)] if swapped else given.kind
+    """Of the two that have codes."""
+    own = 0 if given.kind == ONE_TIME else KINDS.index(given.kind)
+    return KINDS[1 - own if swapped else own]
 
 
 def forged_token(ids: int) -> str:

@@ -1,6 +1,7 @@
 """What a subscriber may do, as the mission's rows say it, in a few dictionaries. It knows nothing of the services.
 
-A new guess (PIN, temporary password) is a `Guard` of its own (M22); a new answer, a method that returns an `Answer`.
+A new guess (a PIN) is a `Guard` of its own (M22); a new answer, a method that returns an `Answer`. One-time passwords and
+SMS commands stand in `one_time.py`.
 """
 
 from dataclasses import dataclass, field
@@ -14,11 +15,15 @@ STRIKES = 3
 TRIES = 3
 COOL_DOWN_S = 60
 CODE_LIFETIME_S = 300
+PASSWORD_LIFETIME_S = 540
 FLOW_LIFETIME_S = 900
 SESSION_LIFETIME_S = 86_400
 BUDGET_WINDOW_S = 86_400
 SIX_DIGITS_AFTER, EIGHT_DIGITS_AFTER, NO_CODE_AFTER = 2, 4, 6
 CODES_A_DAY = 6
+
+# A flow without codes: where a one-time password leads to.
+ONE_TIME = "OneTime"
 
 GOOD_PASSWORDS = ("Vesna-na-Volge-7", "Osen-na-Onege-8", "Zima-na-Ladoge-9")
 # M7, and which rule fails.
@@ -114,22 +119,50 @@ class Budget:
 
     def still_checks(self, digits: int, now: int) -> bool:
         """A code that is too short for what has been seen meanwhile is not checked any more (B4)."""
-        return self.wrong_within(now) < {4: EIGHT_DIGITS_AFTER, 6: NO_CODE_AFTER, 8: 10**9}[digits]
+        return digits >= 8 or self.wrong_within(now) < {4: EIGHT_DIGITS_AFTER, 6: NO_CODE_AFTER}[digits]
+
+
+@dataclass
+class Code:
+    """text: None for somebody unknown, who gets none and whom none would help. digits: or letters."""
+
+    text: str | None
+    digits: int
+    born: int
+    lifetime: int = CODE_LIFETIME_S
+    tries: int = 0
+    open: bool = True
+
+
+@dataclass
+class OneTime:
+    """A one-time password (M5). version: of the password that it takes the place of. proposed: by SMS (M6)."""
+
+    code: Code
+    version: int
+    budget: Budget
+    proposed: str | None
 
 
 @dataclass
 class Number:
-    """A phone number and whom it leads to, if anybody. version: how many passwords have been set."""
+    """A phone number and whom it leads to, if anybody. version: how many passwords have been set, or given up.
+
+    password: none while one is to be chosen. one_time: the newest of each way to ask for one.
+    """
 
     e164: str
     password: str | None = None
     version: int = 0
     guard: Guard = field(default_factory=Guard)
     budget: Budget = field(default_factory=Budget)
+    handset: Budget = field(default_factory=Budget)
+    one_time: dict[str, OneTime] = field(default_factory=dict)
+    helped: int | None = None
 
     @property
     def known(self) -> bool:
-        return self.password is not None
+        return self.version > 0
 
 
 @dataclass
@@ -140,19 +173,10 @@ class Session:
 
 
 @dataclass
-class Code:
-    """text: None for somebody unknown, who gets none and whom none would help."""
-
-    text: str | None
-    digits: int
-    born: int
-    tries: int = 0
-    open: bool = True
-
-
-@dataclass
 class Flow:
-    """A registration or a recovery. stage: the step that its grant is for; grant: the only one that is good."""
+    """A registration, a recovery, or what a one-time password leads to. stage: the step that its grant is for; grant: the
+    only one that is good. proposed: what may be confirmed instead of choosing.
+    """
 
     kind: str
     number: Number
@@ -162,6 +186,7 @@ class Flow:
     grant: str
     codes: list[Code]
     stage: str = "code"
+    proposed: str | None = None
 
     @property
     def is_decoy(self) -> bool:
@@ -176,6 +201,7 @@ class Oracle:
         self.numbers = {e164: Number(e164) for e164 in numbers}
         self.sessions: dict[str, Session] = {}
         self.flows: list[Flow] = []
+        self.codes: list[Code] = []
 
     # --- time and the stream
 
@@ -206,7 +232,7 @@ class Oracle:
         number = self.sessions[token].number
         answer = number.guard.guess(number.password == old)
         if answer == OK:
-            self._set_password(number, new, keep=token)
+            self.set_password(number, new, keep=token)
         return answer
 
     def is_live(self, token: str) -> bool:
@@ -229,8 +255,12 @@ class Oracle:
         for older in flow.codes:
             older.open = False
         digits = flow.budget.digits(self.now)
-        flow.codes.append(Code(text, digits, self.now))
+        flow.codes.append(self.new_code(Code(text, digits, self.now)))
         return digits
+
+    def new_code(self, code: Code) -> Code:
+        self.codes.append(code)
+        return code
 
     def send_again(self, kind: str, grant: str) -> Answer:
         flow = self.find(kind, "code", grant)
@@ -238,23 +268,23 @@ class Oracle:
 
     def confirm(self, kind: str, grant: str, text: str) -> Answer:
         flow = self.find(kind, "code", grant)
-        return self.check(flow, flow.codes[-1], text) if flow else GRANT_INVALID
+        return self.check(flow.budget, flow.codes[-1], text) if flow else GRANT_INVALID
 
-    def check(self, flow: Flow, code: Code, text: str) -> Answer:
-        """A code of this flow is held against the text."""
+    def check(self, budget: Budget, code: Code, text: str) -> Answer:
+        """A code of whom the budget belongs to is held against the text."""
         if not self.is_open(code):
             return CODE_DEAD
-        if not flow.budget.still_checks(code.digits, self.now):
+        if not budget.still_checks(code.digits, self.now):
             return CODE_VOIDED
         code.tries += 1
         if code.text == text:
             code.open = False
             return OK
-        flow.budget.wrong.append(self.now)
+        budget.wrong.append(self.now)
         return Answer("UNAUTHENTICATED", "CODE_REJECTED", (("tries_left", str(TRIES - code.tries)),))
 
     def is_open(self, code: Code) -> bool:
-        return code.open and code.tries < TRIES and self.now - code.born < CODE_LIFETIME_S
+        return code.open and code.tries < TRIES and self.now - code.born < code.lifetime
 
     def moved_on(self, flow: Flow, stage: str, grant: str) -> None:
         flow.stage, flow.grant = stage, grant
@@ -266,13 +296,17 @@ class Oracle:
         refused = against_policy(password)
         if refused:
             return refused
+        return self.set_by(flow, password)
+
+    def set_by(self, flow: Flow, password: str) -> Answer:
+        """The flow's last step."""
         flow.stage = "done"
         if flow.version != flow.number.version:
             return GRANT_INVALID  # another password has been set since: this flow must not undo that
         if not flow.number.known:
             # An account of its own begins; what was counted for the unknown number stays behind.
-            flow.number.guard, flow.number.budget = Guard(), Budget()
-        self._set_password(flow.number, password, keep=None)
+            flow.number.guard, flow.number.budget, flow.number.one_time = Guard(), Budget(), {}
+        self.set_password(flow.number, password, keep=None)
         return OK
 
     def find(self, kind: str, stage: str, grant: str) -> Flow | None:
@@ -283,8 +317,8 @@ class Oracle:
                 return flow if fits and self.now - flow.born < FLOW_LIFETIME_S else None
         return None
 
-    def _set_password(self, number: Number, password: str, keep: str | None) -> None:
-        """Lifts a block (M3) and ends the other sessions (M8, M19)."""
+    def set_password(self, number: Number, password: str | None, keep: str | None) -> None:
+        """Lifts a block (M3) and ends the other sessions (M8, M19). None: it is still to be chosen."""
         number.password = password
         number.version += 1
         number.guard.strikes = number.guard.unheard = 0

@@ -25,7 +25,9 @@ from services.auth.admission import LockoutClient
 from services.auth.flows import Flows, Step
 from services.auth.recovery import Recovery
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
-from tests.integration.stateful.machine import Met, Subscribers
+from tests.integration.stateful import one_time_plants as one_time
+from tests.integration.stateful.handsets import Handsets
+from tests.integration.stateful.machine import Met
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
 
@@ -86,7 +88,7 @@ def _find_without(*words: str) -> Patch:
         find = Flows.find
 
         async def found(self: Flows, grant: str, purpose: Any, step: Step) -> Any:
-            purposes = (1, 2) if "purpose" in words else (purpose,)
+            purposes = (1, 2, 3) if "purpose" in words else (purpose,)
             steps = tuple(Step) if "step" in words else (step,)
             for one in purposes:
                 for other in steps:
@@ -227,6 +229,19 @@ PLANTS = [
     Plant("sessions last for ever", python=_sessions_for_ever),
     Plant("a recovery takes any password", python=lambda patch: patch.setattr(
         "services.auth.recovery.failed_rules", lambda _: {})),
+    Plant("a one-time password is good again and again", python=one_time.stays_good,
+          sql=InSql(_OTP, "begin_check", [(" AND c.state = 'open'",
+                                           " AND (c.state = 'open' OR (c.purpose > 2 AND c.state = 'verified'))")])),
+    Plant("a one-time password undoes a password that was set since", python=one_time.any_version),
+    Plant("a one-time password begins a session", python=one_time.begins_a_session),
+    Plant("a one-time password ends no session", python=one_time.ends_no_session),
+    Plant("a one-time password leaves the permanent one", python=one_time.leaves_the_permanent_one),
+    Plant("a one-time password lifts no block until the stream says so", python=one_time.lifts_no_block_at_once),
+    Plant("asking for a one-time password lifts a block", python=one_time.asking_lifts_a_block),
+    Plant("any one-time password confirms what was proposed", python=one_time.any_confirms_what_was_proposed),
+    Plant("what was proposed becomes permanent unconfirmed", python=one_time.becomes_permanent_unconfirmed),
+    Plant("the handset uses up the site's budget", python=one_time.handsets_use_the_sites_budget),
+    Plant("any password may be proposed by SMS", python=one_time.policy_does_not_hold_for_texts),
 ]  # fmt: skip
 
 
@@ -239,7 +254,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Subscribers(a_world, met), settings=_HUNT)
+            run_state_machine_as_test(lambda: Handsets(a_world, met), settings=_HUNT)
     except AssertionError as error:
         noticed = str(error).partition("\n")[0] or "an assertion without words"
     finally:

@@ -16,8 +16,9 @@ import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
-from tests.integration.stateful.machine import WRONG_PASSWORD, Met, Subscribers
-from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS
+from tests.integration.stateful.handsets import Handsets
+from tests.integration.stateful.machine import WRONG_PASSWORD, Met
+from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME
 from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
@@ -34,8 +35,16 @@ TO_BE_MET = {
     *(("change", reason) for reason in ("OK", "CREDENTIALS_REJECTED", "SIGN_IN_BLOCKED", "SESSION_INVALID", "PASSWORD_POLICY")),
     *(("start", reason) for reason in ("OK", "COOL_DOWN", "CODE_BUDGET_SPENT")),
     *(("send_again", reason) for reason in ("OK", "COOL_DOWN", "GRANT_INVALID")),
-    *(("confirm", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "GRANT_INVALID")),
+    *(("confirm", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "CODE_VOIDED", "GRANT_INVALID")),
     *(("choose", reason) for reason in ("OK", "PASSWORD_POLICY", "GRANT_INVALID")),
+    *(("request_one_time", reason) for reason in ("OK", "COOL_DOWN", "CODE_BUDGET_SPENT")),
+    *(("use_one_time", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD")),
+    *(("choose_permanent", reason) for reason in ("OK", "PASSWORD_POLICY", "GRANT_INVALID")),
+    *(("confirm_proposed", reason) for reason in ("OK", "GRANT_INVALID")),
+    *(
+        ("text", came)
+        for came in ("sent", "PasswordProposed sent", "PasswordProposalRefused", "SmsCommandNotUnderstood", "nothing")
+    ),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
 
@@ -57,24 +66,29 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M2")
 @pytest.mark.row("M3")
 @pytest.mark.row("M4")
+@pytest.mark.row("M5")
+@pytest.mark.row("M6")
 @pytest.mark.row("M8")
 @pytest.mark.row("M10")
 @pytest.mark.row("M19")
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Subscribers(a_world, met))
-    run_state_machine_as_test(lambda: Subscribers(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Handsets(a_world, met))
+    run_state_machine_as_test(lambda: Handsets(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
     assert TO_BE_MET - met.answers.keys() == set()
 
 
-def _walk_to_the_rarer_answers(subscribers: Subscribers) -> None:
+def _walk_to_the_rarer_answers(subscribers: Handsets) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
+    for _ in range(2):
+        subscribers.request_one_time(0, patiently=False)  # too soon, the second time
+    subscribers.text_a_proposal(0, "slovo", patiently=False)  # against the policy
     for _ in range(2):
         subscribers.start("Recovery", 0)  # too soon, the second time
     subscribers.send_again(newest, swapped=False, patiently=False)  # too soon
@@ -83,6 +97,12 @@ def _walk_to_the_rarer_answers(subscribers: Subscribers) -> None:
     subscribers.change_password(newest, "right", GOOD_PASSWORDS[1])  # blocked
     subscribers.go_through("Recovery", 0, "slovo")  # against the policy
     subscribers.change_password(newest, WRONG_PASSWORD, GOOD_PASSWORDS[1])
+    subscribers.get_in_by_one_time(0, "handset", "choose", "slovo")  # against the policy
+    subscribers.get_in_by_one_time(0, "handset", "choose", GOOD_PASSWORDS[0])
+    subscribers.choose("password", ("any", 0), ONE_TIME, GOOD_PASSWORDS[1])  # with a used grant
+    subscribers.propose_and_confirm(0, GOOD_PASSWORDS[1], asks_after=None, too_soon=True)
+    subscribers.confirm_proposed(("any", 0))  # the same
+    subscribers.guess_at_other_codes_first(1)
     for _ in range(CODES_A_DAY):
         subscribers.go_through("Registration", 1, None)
     subscribers.go_through("Registration", 1, None)  # too many

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import grpc
 import uvloop
+from zasov.auth.v1.sign_in_service_pb2 import SignInWithTemporaryPasswordRequest
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
@@ -21,16 +24,19 @@ import services.auth.roles
 import services.lockout.roles
 import services.otp.roles
 from devstack.waiting import free_port
+from services.auth.commands import Commands
 from services.auth.identifiers import LookupKey, Phone
+from services.auth.inbound import InboundText
 from services.auth.sessions import decode_token
 from services.auth.settings import AuthSettings
+from services.chassis.clock import boottime
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
 from services.chassis.sealing import read_key
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
-from tests.integration.auth.suite import Auth, Suite, refusal_of, running
+from tests.integration.auth.suite import Auth, Suite, client, refusal_of, running
 from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.stateful import oracle
 from tests.integration.stateful.oracle import TICK_S, Answer
@@ -41,13 +47,28 @@ ROLES: tuple[ModuleType, ...] = (services.auth.roles, services.lockout.roles, se
 _NEVER_S = 3600
 
 
+# As otp and auth number them: asked for on the site; by the handset's own SMS, which may propose a password.
+ONE_TIME_PURPOSES = {"site": [3], "handset": [4, 5]}
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What a code is bound to."""
+
+    challenge_id: str
+    subject_id: str
+    flow_id: str
+    purpose: int
+
+
 class World:
     """Each example has numbers of its own, so that nothing need be emptied between two."""
 
-    def __init__(self, runner: asyncio.Runner, suite: Suite, otp: OtpServiceStub) -> None:
+    def __init__(self, runner: asyncio.Runner, suite: Suite, otp: OtpServiceStub, commands: Commands) -> None:
         self._runner = runner
         self._suite = suite
         self._otp = otp
+        self._commands = commands
         self._lookup = LookupKey(read_key(suite.keys_dir / "auth-lookup.key"))
         self._serial = itertools.count()
 
@@ -71,10 +92,42 @@ class World:
     def code_of(self, grant: str) -> str:
         return self._runner.run(self._suite.code_of(grant))
 
-    def challenge_of(self, grant: str) -> tuple[str, str, int]:
-        """The newest challenge of the grant's flow; the subject and the purpose that it was issued for."""
-        row = self._row(self._suite.sql, "SELECT * FROM flow WHERE flow_id = $1", UUID(flow_id_of(grant)))
-        return str(row["challenge_id"]), str(row["subject_id"]), row["purpose"]
+    def challenge_of(self, grant: str) -> "Challenge":
+        """The newest of the grant's flow."""
+        return _challenge(self._row(self._suite.sql, "SELECT * FROM flow WHERE flow_id = $1", UUID(flow_id_of(grant))))
+
+    def newest_one_time(self, way: str, e164: str, account_id: str | None) -> "Challenge | None":
+        """Of one way to ask for a one-time password, for that number."""
+        rows = self._rows(
+            self._suite.sql,
+            "SELECT * FROM flow WHERE step = 1 AND coalesce(account_id, subject_id) = $1 AND purpose = ANY($2)",
+            self._owner(e164, account_id),
+            ONE_TIME_PURPOSES[way],
+        )
+        assert len(rows) < 2, "one at a time"
+        return _challenge(rows[0]) if rows else None
+
+    def password_of(self, challenge: "Challenge") -> str:
+        """As its message says it."""
+        return self._runner.run(self._suite.password_of(UUID(challenge.challenge_id)))
+
+    async def use_one_time(self, e164: str, password: str) -> tuple[str, bool]:
+        """The grant, and whether a proposed password may be confirmed."""
+        request = SignInWithTemporaryPasswordRequest(phone=e164, temporary_password=password, client=client())
+        answer = await self.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+        return answer.must_choose.grant, answer.proposed
+
+    def text(self, e164: str, to: str, said: str) -> None:
+        """From the handset: the command of auth's worker, without SMSC and notifier before it."""
+        self._runner.run(self._commands.obey(InboundText(Phone(e164), to, said, boottime() + 60)))
+
+    def told_of_texts(self, account_id: str) -> Counter[str]:
+        """What its history says of the handset's texts."""
+        kinds = ["PasswordProposed", "PasswordProposalRefused", "SmsCommandNotUnderstood"]
+        rows = self._rows(
+            self._suite.sql, "SELECT type FROM event WHERE stream_id = $1 AND type = ANY($2)", UUID(account_id), kinds
+        )
+        return Counter(row["type"] for row in rows)
 
     def verify(self, request: otp_pb.VerifyRequest) -> otp_pb.VerifyResponse:
         """Past auth, as only auth may."""
@@ -105,13 +158,12 @@ class World:
 
     def guard_in_store(self, e164: str, account_id: str | None) -> tuple[int, bool, int]:
         """Strikes, whether blocked, open attempts."""
-        owner = UUID(account_id) if account_id else self._lookup.guard_of(Phone(e164))
         row = self._row(
             self._suite.lockout_sql,
             "SELECT coalesce(max(strikes), 0), count(blocked_at),"
             " (SELECT count(*) FROM attempt JOIN subject USING (subject_id) WHERE owner_id = $1)"
             " FROM subject WHERE owner_id = $1",
-            owner,
+            self._owner(e164, account_id),
         )
         return row[0], bool(row[1]), row[2]
 
@@ -132,12 +184,19 @@ class World:
         connections = {"auth": self._suite.sql, "lockout": self._suite.lockout_sql, "otp": self._suite.otp_sql}
         self._runner.run(connections[service].execute(sql))
 
+    def _owner(self, e164: str, account_id: str | None) -> UUID:
+        return UUID(account_id) if account_id else self._lookup.guard_of(Phone(e164))
+
     def _row(self, connection: asyncpg.Connection, sql: str, *arguments: object) -> asyncpg.Record:
         (row,) = self._rows(connection, sql, *arguments)
         return row
 
     def _rows(self, connection: asyncpg.Connection, sql: str, *arguments: object) -> list[asyncpg.Record]:
         return self._runner.run(connection.fetch(sql, *arguments))
+
+
+def _challenge(flow: asyncpg.Record) -> Challenge:
+    return Challenge(str(flow["challenge_id"]), str(flow["subject_id"]), str(flow["flow_id"]), flow["purpose"])
 
 
 def flow_id_of(grant: str) -> str:
@@ -164,7 +223,8 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     )
     otp = OtpSettings(
         postgres_url=urls["otp"], listen=at["otp"], keys_dir=keys_dir, sweep_interval_s=_NEVER_S,
-        code_lifetime_s=oracle.CODE_LIFETIME_S, code_tries=oracle.TRIES, cool_down_s=oracle.COOL_DOWN_S,
+        code_lifetime_s=oracle.CODE_LIFETIME_S, password_lifetime_s=oracle.PASSWORD_LIFETIME_S,
+        code_tries=oracle.TRIES, cool_down_s=oracle.COOL_DOWN_S,
         longer_after_wrong=oracle.SIX_DIGITS_AFTER, longest_after_wrong=oracle.EIGHT_DIGITS_AFTER,
         refuse_after_wrong=oracle.NO_CODE_AFTER, issues_per_day=oracle.CODES_A_DAY,
         # The brake for the whole system has tests of its own (test_otp_spray.py); here each subject is to stand alone.
@@ -197,7 +257,10 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     stack.push_async_callback(suite.close)
     # The stream is there, whatever the time: without it codes have six digits (test_auth_sprays.py).
     await suite.lockout_sql.execute("INSERT INTO stream_beat (at) VALUES ('infinity')")
-    return World(runner, suite, OtpServiceStub(channels["otp"]))
+    auth_database = await stack.enter_async_context(open_database(auth))
+    accounts = services.auth.roles.accounts_of(auth, auth_database)
+    commands = await services.auth.roles.commands_of(auth, stack, auth_database, accounts)
+    return World(runner, suite, OtpServiceStub(channels["otp"]), commands)
 
 
 def _answer(error: grpc.aio.AioRpcError) -> Answer:

@@ -193,7 +193,7 @@ Global___CodeSent: _TypeAlias = CodeSent  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
-    """Where a message is. It is the same kind of answer for an identifier that nobody has: docs/adr/0027."""
+    """Where a message is. It is the same kind of answer for an identifier that nobody has: docs/adr/0025."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,105 @@
+"""One-time passwords and SMS commands, as the mission's rows say them (M5, M6). The oracle's other half.
+
+Asking changes nothing. Using one takes the permanent password and every session away, lifts a block, and leads no further
+than to the choice of another; what was proposed by SMS may be confirmed instead, by its own one-time password alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.integration.stateful.oracle import (
+    CODE_DEAD,
+    GRANT_INVALID,
+    OK,
+    ONE_TIME,
+    PASSWORD_LIFETIME_S,
+    Answer,
+    Code,
+    Flow,
+    OneTime,
+    Oracle,
+    against_policy,
+)
+
+Way = Literal["site", "handset"]
+# What is typed says which of the two it is.
+LENGTHS: dict[Way, int] = {"site": 8, "handset": 10}
+HELP_EVERY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What comes of a text: whether a one-time password is sent, and what the account's history says of it."""
+
+    sent: bool = False
+    told: tuple[str, ...] = ()
+
+
+NOTHING = Effect()
+
+
+class OneTimePasswords:
+    """Methods that are named like calls return what is due."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+
+    def request(self, e164: str) -> Answer:
+        return self._oracle.numbers[e164].budget.ask(ONE_TIME, self._oracle.now)
+
+    def word(self, e164: str) -> Effect:
+        """Nobody is there to answer to a number that nobody has."""
+        number = self._oracle.numbers[e164]
+        return Effect(sent=number.known and number.handset.ask("word", self._oracle.now) == OK)
+
+    def proposal(self, e164: str, password: str) -> Effect:
+        number = self._oracle.numbers[e164]
+        if not number.known:
+            return NOTHING
+        if against_policy(password):
+            return Effect(told=("PasswordProposalRefused",))
+        sent = number.handset.ask("proposal", self._oracle.now) == OK
+        return Effect(sent=True, told=("PasswordProposed",)) if sent else NOTHING
+
+    def other_text(self, e164: str) -> Effect:
+        number, now = self._oracle.numbers[e164], self._oracle.now
+        if not number.known or (number.helped is not None and now - number.helped < HELP_EVERY_S):
+            return NOTHING
+        number.helped = now
+        return Effect(told=("SmsCommandNotUnderstood",))
+
+    def sent(self, e164: str, way: Way, text: str | None, proposed: str | None = None) -> Code:
+        """It takes the place of the older one of the same way."""
+        number = self._oracle.numbers[e164]
+        if way in number.one_time:
+            number.one_time[way].code.open = False
+        code = self._oracle.new_code(Code(text, LENGTHS[way], self._oracle.now, PASSWORD_LIFETIME_S))
+        budget = number.budget if way == "site" else number.handset
+        number.one_time[way] = OneTime(code, number.version, budget, proposed)
+        return code
+
+    def use(self, e164: str, way: Way, text: str) -> Answer:
+        number = self._oracle.numbers[e164]
+        one = number.one_time.get(way)
+        if one is None:
+            return CODE_DEAD
+        answer = self._oracle.check(one.budget, one.code, text)
+        if answer != OK:
+            return answer
+        if one.version != number.version:
+            return CODE_DEAD  # another password has been set since, and the right guess is used up
+        self._oracle.set_password(number, None, keep=None)
+        return OK
+
+    def used(self, e164: str, way: Way, grant: str) -> Flow:
+        number = self._oracle.numbers[e164]
+        proposed = number.one_time[way].proposed
+        flow = Flow(ONE_TIME, number, number.budget, self._oracle.now, number.version, grant, [], "password", proposed)
+        self._oracle.flows.append(flow)
+        return flow
+
+    def confirm_proposed(self, grant: str) -> Answer:
+        flow = self._oracle.find(ONE_TIME, "password", grant)
+        if flow is None or flow.proposed is None:
+            return GRANT_INVALID
+        return self._oracle.set_by(flow, flow.proposed)
