@@ -67,7 +67,7 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.OFFICE_SLIP, "ru"): 3,
     (Kind.OFFICE_SLIP, "en"): 2,
     (Kind.CONTACT_CHANGE_REQUESTED, "ru"): 3,
-    (Kind.CONTACT_CHANGE_REQUESTED, "en"): 2,
+    (Kind.CONTACT_CHANGE_REQUESTED, "en"): 1,
 }
 
 _FOLDER = Path(__file__).parent / "templates"
