@@ -33,9 +33,10 @@ class Codes:
         least_digits: int,
         *,
         has_account: bool,
+        first_half: str = "",
     ) -> pb.IssueResponse:
         """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any. has_account: whether
-        there is one that send_to belongs to.
+        there is one that send_to belongs to. first_half: of a slip's password: what isn't sent.
         """
         request = pb.IssueRequest(
             subject_id=str(subject_id),
@@ -44,6 +45,7 @@ class Codes:
             origin=origin,
             least_digits=least_digits,
             has_account=has_account,
+            first_half=first_half,
         )
         if send_to is not None:
             request.destination.language = send_to.language

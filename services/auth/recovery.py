@@ -1,7 +1,7 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -63,6 +63,8 @@ class Asked:
     origin: Origin
     least_digits: int = 0
     channel: Channel | None = None
+    # Of a slip's one-time password.
+    first_half: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Recovery:
             asked.origin,
             asked.least_digits,
             has_account=known is not None,
+            first_half=asked.first_half,
         )
         flow = Flow(
             flow_id=asked.flow_id,

@@ -83,14 +83,21 @@ class Challenges:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def issue(
-        self, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int = 0
+        self,
+        binding: Binding,
+        destination: Destination | None,
+        origin: Origin | None,
+        least_digits: int = 0,
+        first_half: str = "",
     ) -> Issued:
-        """No destination: a decoy. Raises ServiceError COOL_DOWN or CODE_BUDGET_SPENT, with the refusal committed."""
+        """No destination: a decoy. first_half: of a slip's password; what is sent is the rest. Raises ServiceError
+        COOL_DOWN or CODE_BUDGET_SPENT, with the refusal committed.
+        """
         for _ in range(_ATTEMPTS):
             try:
                 # The transaction ends, and keeps what it wrote, before a refusal is raised.
                 async with self._store.issuing(binding.subject_id) as issuing:
-                    result, spray = await self._issue(issuing, binding, destination, origin, least_digits)
+                    result, spray = await self._issue(issuing, binding, destination, origin, least_digits, first_half)
             except Conflict:
                 continue
             self._waker.wake()
@@ -102,7 +109,13 @@ class Challenges:
         raise unavailable()
 
     async def _issue(
-        self, issuing: Issuing, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int
+        self,
+        issuing: Issuing,
+        binding: Binding,
+        destination: Destination | None,
+        origin: Origin | None,
+        least_digits: int,
+        first_half: str,
     ) -> tuple[Issued | Refused, Spray]:
         budget = await issuing.lock()
         now, spray, older = await issuing.open_of_flow(binding.flow_id)
@@ -117,9 +130,9 @@ class Challenges:
             facts = domain.decide(older.challenge, GiveWay(), now)
             await issuing.append(*_change(older, facts, now, origin))
         is_password = binding.purpose in PASSWORD_LENGTHS
-        code = new_password(verdict.digits) if is_password else new_code(verdict.digits)
+        code = new_password(verdict.digits - len(first_half)) if is_password else new_code(verdict.digits)
         challenge_id, tag = uuid4(), new_tag()
-        mac = self._key.mac(challenge_id, code)
+        mac = self._key.mac(challenge_id, first_half + code)
         secret = IssuedSecret(
             binding.subject_id, binding.flow_id, self._rules.tries, not is_public, mac if is_public else impossible_mac()
         )

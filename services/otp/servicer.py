@@ -51,9 +51,10 @@ class OtpServicer(OtpServiceServicer):
         binding = fields.binding(request)
         destination = fields.destination(request)
         origin = fields.origin(request)
+        fields.require("first_half", codes.is_first_half(request.first_half, request.purpose), "must be a slip's, of 6")
         fields.require("least_digits", request.least_digits in (0, *codes.LENGTHS), "must be 4, 6, 8 or unset")
         fields.check()
-        issued = await self._challenges.issue(binding, destination, origin, request.least_digits)
+        issued = await self._challenges.issue(binding, destination, origin, request.least_digits, request.first_half)
         return otp_pb.IssueResponse(
             challenge_id=str(issued.challenge_id),
             expires_at=_timestamp(issued.expires_at),

@@ -41,6 +41,10 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
     OTP_PURPOSE_EMAIL: _OtpPurpose.ValueType  # 6
     """Proves an email address that is to be put on file (M11)."""
+    OTP_PURPOSE_OFFICE_PASSWORD: _OtpPurpose.ValueType  # 7
+    """The same, sent after the owner's document was checked at an office (M18)."""
+    OTP_PURPOSE_OFFICE_SLIP: _OtpPurpose.ValueType  # 8
+    """The same, of two halves: one on a slip that the office prints, one sent (M18)."""
 
 class OtpPurpose(_OtpPurpose, metaclass=_OtpPurposeEnumTypeWrapper):
     """What a code is good for; a code of one purpose opens nothing else."""
@@ -61,6 +65,10 @@ OTP_PURPOSE_PROPOSED_PASSWORD: OtpPurpose.ValueType  # 5
 """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
 OTP_PURPOSE_EMAIL: OtpPurpose.ValueType  # 6
 """Proves an email address that is to be put on file (M11)."""
+OTP_PURPOSE_OFFICE_PASSWORD: OtpPurpose.ValueType  # 7
+"""The same, sent after the owner's document was checked at an office (M18)."""
+OTP_PURPOSE_OFFICE_SLIP: OtpPurpose.ValueType  # 8
+"""The same, of two halves: one on a slip that the office prints, one sent (M18)."""
 Global___OtpPurpose: _TypeAlias = OtpPurpose  # noqa: Y015
 
 @_typing.final
@@ -133,7 +141,7 @@ class OtpIssued(_message.Message):
     purpose: Global___OtpPurpose.ValueType
     """What it is good for."""
     digits: _builtins.int
-    """Number of characters: 4, 6 or 8 digits; of a one-time password 8 or 10 letters and digits."""
+    """Number of characters: 4, 6 or 8 digits; of a one-time password 8, 10 or 12 letters and digits."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this it is refused, and an undelivered message is not to be delivered."""
