@@ -11,9 +11,9 @@ from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.contact_changes import replaced_in
 from services.auth.domain import Account, NewSession, fold, spared_session
-from services.auth.identifiers import Identifier, LookupKey, Phone
+from services.auth.identifiers import Identifier, LookupKey
 from services.auth.telling import Pace, notices_of
-from services.auth.vault import AccountVault, Contact, Vaults
+from services.auth.vault import NOBODYS, AccountVault, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.outbox_relay import OutboxWaker
@@ -83,7 +83,7 @@ class Accounts:
         self._trace = trace
         vault, wrapped = vaults.make(_NOBODY)
         # Opened, and for nothing: as long as an Argon2 hash and a contact are.
-        contact = vault.close_contact(Contact(Phone("+70000000000"), "ru"))
+        contact = vault.close_contact(NOBODYS)
         self._nobody = vault.close_password("$" * 97), contact, wrapped
 
     async def resolve(self, identifier: Identifier) -> tuple[UUID | None, DatabaseTime]:

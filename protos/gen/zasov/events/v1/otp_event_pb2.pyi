@@ -164,22 +164,32 @@ Global___OtpIssued: _TypeAlias = OtpIssued  # noqa: Y015
 @_typing.final
 class DecoyIssued(_message.Message):
     """A code was asked for on behalf of somebody unknown, and answered as if there were one. Nothing is sent. It is here for the
-    soft limits on its origin, which must not tell the known from the unknown. In a stream of its own.
+    soft limits on its origin, which must not tell the known from the unknown. Nothing that follows it is published.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PURPOSE_FIELD_NUMBER: _builtins.int
+    DIGITS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     purpose: Global___OtpPurpose.ValueType
     """What the code would have been good for."""
+    digits: _builtins.int
+    """Number of characters that it would have had."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this it is refused like any other."""
+
     def __init__(
         self,
         *,
         purpose: Global___OtpPurpose.ValueType = ...,
+        digits: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digits", b"digits", "expires_at", b"expires_at", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,6 +134,7 @@ class IssueRequest(_message.Message):
     LEAST_DIGITS_FIELD_NUMBER: _builtins.int
     HAS_ACCOUNT_FIELD_NUMBER: _builtins.int
     FIRST_HALF_FIELD_NUMBER: _builtins.int
+    IS_DECOY_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
     """UUID: the account, or the guard of an identifier that resolves to nothing. Cool-down and budget are counted by it."""
     flow_id: _builtins.str
@@ -148,9 +149,13 @@ class IssueRequest(_message.Message):
     """For OTP_PURPOSE_OFFICE_SLIP, and only there: the half that the recipient is given otherwise, 6 capitals and digits. The
     password is this and what is sent. It is kept nowhere.
     """
+    is_decoy: _builtins.bool
+    """For somebody unknown: it costs and answers the same, is never delivered, never right. The destination is nobody's then, and
+    there for the time that it takes.
+    """
     @_builtins.property
     def destination(self) -> Global___Destination:
-        """Where it goes. Unset: a decoy for somebody unknown; it costs and answers the same, is never delivered, never right."""
+        """Where it goes."""
 
     @_builtins.property
     def origin(self) -> _meta_pb2.Origin:
@@ -167,10 +172,11 @@ class IssueRequest(_message.Message):
         least_digits: _builtins.int = ...,
         has_account: _builtins.bool = ...,
         first_half: _builtins.str = ...,
+        is_decoy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "first_half", b"first_half", "flow_id", b"flow_id", "has_account", b"has_account", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "first_half", b"first_half", "flow_id", b"flow_id", "has_account", b"has_account", "is_decoy", b"is_decoy", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
