@@ -12,6 +12,7 @@ from typing import Any, Self
 from devstack import wiring
 from devstack.child import Child
 from devstack.infra import Infra, Progress, silent
+from devstack.staff import make_staff_keys
 from devstack.supervisor import ProcessDied, Supervisor, environment
 from devstack.waiting import free_port, until
 
@@ -117,6 +118,7 @@ class Stack:
         with ThreadPoolExecutor() as pool:
             list(pool.map(self.infra.postgres.create_database, self.at.databases))
         self._run_to_end({"keys": ([sys.executable, "-m", "services.chassis.keys", str(self.at.keys)], environment())})
+        make_staff_keys(self.at.keys)
         self._migrate()
         self._progress("Starting the gRPC servers")
         early = [role for role in self.roles if not role.needs_kafka]

@@ -28,7 +28,7 @@ from devstack.wiring import CAPTCHA_TEXT
 from services.chassis.errors import ServiceError, from_rpc_error
 
 _TIMEOUT_S = 15.0
-_TEMPORARY = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
+_TEMPORARY = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{12}|[2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
 # A notice may name a short number: as many digits as a code has.
 _CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 

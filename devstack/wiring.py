@@ -128,6 +128,7 @@ def role_environment(role: Role, at: Addresses) -> dict[str, str]:
     auth_server = (role.service, role.role) == ("auth", "server")
     if auth_server:
         settings |= {"CAPTCHA_PROVIDER": "picture", "CAPTCHA_FIXED_TEXT": CAPTCHA_TEXT}
+        settings |= {"OFFICE_RECOVERY": "true"}
     hashing = {"PYTHONPATH": str(build)} if auth_server and (build := avx2_build()) else {}
     own = hashing | {f"ZASOV_{role.service.upper()}_{name}": value for name, value in settings.items()}
     return own | dict(at.overrides.get(role.service, {})) | dict(at.overrides.get(role.name, {}))

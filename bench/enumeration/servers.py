@@ -6,6 +6,7 @@ from pathlib import Path
 
 from devstack import wiring
 from devstack.stack import Stack
+from devstack.staff import make_staff_keys
 from devstack.supervisor import environment
 
 _ROLES = [role for role in wiring.ROLES if role.is_server]
@@ -17,7 +18,7 @@ _OVERRIDES = {
         "ZASOV_AUTH_DELIVERY_QUIET_S": "0",
         # As many contacts for nobody as for those of the bench (subscribers.py:linked).
         "ZASOV_AUTH_DECOY_PHONE_SHARE": "1",
-        "ZASOV_AUTH_DECOY_EMAIL_SHARE": "0.5",
+        "ZASOV_AUTH_DECOY_EMAIL_SHARE": "1",
     },
     # Attempts stay open until the outcomes are played.
     "lockout": {"ZASOV_LOCKOUT_SWEEP_AGE_S": "3600"},
@@ -53,6 +54,7 @@ class Servers(Stack):
         for service in self.at.databases:
             postgres.create_database(service)
         self._run_to_end({"keys": ([sys.executable, "-m", "services.chassis.keys", str(self.at.keys)], environment())})
+        make_staff_keys(self.at.keys)
         self._migrate()
         for role in self.roles:
             self.start_role(role)

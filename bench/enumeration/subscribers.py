@@ -81,11 +81,10 @@ class Subscribers:
         return [f"60{next(self._serial):08d}" for _ in range(count)]
 
     async def linked(self, phones: Sequence[str]) -> list[str]:
-        """Account numbers of those who have these phones. Every second one has an email too, as of those who are made up."""
+        """Account numbers of those who have these phones; they have an email too, as those who are made up have."""
         numbers = self.unlinked(len(phones))
-        for index, (phone, number) in enumerate(zip(phones, numbers, strict=True)):
-            email = f"a{number}@example.com" if index % 2 else ""
-            await customers.put(self.back_end, phone=phone, account_numbers=[number], email=email)
+        for phone, number in zip(phones, numbers, strict=True):
+            await customers.put(self.back_end, phone=phone, account_numbers=[number])
         return numbers
 
     async def block(self, numbers: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Auth's PostgreSQL: accounts, sessions, strangers. Reads take no lock; a write compares the version it was decided on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,9 +11,9 @@ from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.contact_changes import replaced_in
 from services.auth.domain import Account, NewSession, fold, spared_session
-from services.auth.identifiers import Identifier, LookupKey, Phone
+from services.auth.identifiers import Identifier, LookupKey
 from services.auth.telling import Pace, notices_of
-from services.auth.vault import AccountVault, Contact, Vaults
+from services.auth.vault import NOBODYS, AccountVault, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp
 from services.chassis.outbox_relay import OutboxWaker
@@ -23,11 +23,8 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
 _APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
-# One statement, and so one round trip: false as soon as one of them is, and the rest is not done.
-_APPEND_AND_NOTE = (
-    f"SELECT CASE WHEN NOT {_APPEND} THEN false WHEN NOT keep_devices($12, $21) THEN false"
-    " WHEN NOT open_notices($12, $22, $23, $24, $11) THEN false ELSE tell_replaced($12, $25, $26) END"
-)
+# What may follow it, false where it is refused: devices, notices, former contacts.
+_NOTES = ("keep_devices($12, $21)", "open_notices($12, $22, $23, $24, $11)", "tell_replaced($12, $25, $26)")
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
     "SELECT coalesce(s.version, 0) AS version, 0::bigint AS credential_version, $2::bytea AS password, $3::bytea AS contact,"
@@ -54,6 +51,16 @@ class LiveSession:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is written in the transaction of an append, after it. sql: an expression that is true; `$12` in it is the account,
+    `{}` each of the arguments.
+    """
+
+    sql: str
+    arguments: tuple[object, ...] = field(repr=False)
+
+
 class Accounts:
     """Errors of the database pass through."""
 
@@ -76,7 +83,7 @@ class Accounts:
         self._trace = trace
         vault, wrapped = vaults.make(_NOBODY)
         # Opened, and for nothing: as long as an Argon2 hash and a contact are.
-        contact = vault.close_contact(Contact(Phone("+70000000000"), "ru"))
+        contact = vault.close_contact(NOBODYS)
         self._nobody = vault.close_password("$" * 97), contact, wrapped
 
     async def resolve(self, identifier: Identifier) -> tuple[UUID | None, DatabaseTime]:
@@ -114,7 +121,13 @@ class Accounts:
         return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
 
     async def append(
-        self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin | None, session: NewSession | None = None
+        self,
+        account: Account,
+        facts: Sequence[Fact],
+        now: datetime,
+        origin: Origin | None,
+        session: NewSession | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """Raises Conflict: reload and decide again. The session is the one that a SessionStarted among the facts is about."""
         events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
@@ -128,10 +141,11 @@ class Accounts:
         # Most appends have nothing to note.
         notes = after.devices != account.devices or bool(notices)
         await self._append(
-            events, facts, _APPEND_AND_NOTE if notes else f"SELECT {_APPEND}",
+            events, facts, _statement(notes, beside),
             account.version, after.credential_version, after.password, after.contact, after.open_failures,
             session and session.session_id, session and session.token_hash, session and session.expires_at,
             keep, [], self._notice_lifetime, *events.arguments(), *(noted if notes else ()),
+            *(beside.arguments if beside else ()),
         )  # fmt: skip
 
     async def append_stranger(
@@ -219,6 +233,16 @@ class Accounts:
         if not appended:
             raise Conflict
         self._waker.wake()
+
+
+def _statement(notes: bool, beside: Beside | None) -> str:
+    """One, and so one round trip: false as soon as a part of it is, and the rest is not done."""
+    parts, first = ([_APPEND, *_NOTES], 27) if notes else ([_APPEND], 21)
+    if beside:
+        parts.append(beside.sql.format(*(f"${number}" for number in range(first, first + len(beside.arguments)))))
+    if len(parts) == 1:
+        return f"SELECT {_APPEND}"
+    return "SELECT CASE " + " ".join(f"WHEN NOT {part} THEN false" for part in parts) + " ELSE true END"
 
 
 def _traced(events: StoredEvents, facts: Sequence[Fact]) -> list[Said]:

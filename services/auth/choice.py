@@ -33,10 +33,11 @@ class ChoiceOfContact:
         account_id, time = await recovery.accounts.resolve(identifier)
         await recovery.check_origin(client.origin(recovery.pseudonyms, time.now(), identifier))
         subject_id = account_id or recovery.lookup.guard_of(identifier)
-        _, contact = await recovery.contact_of(account_id, subject_id)
+        on_file = await recovery.on_file(account_id, subject_id)
         # Both, whoever it is: for the time that it takes.
         decoys = made_up(recovery.lookup.decoy_of(identifier), identifier, self.shares)
-        shown = (masked(contact) if contact else []) or decoys
+        known = masked(on_file.contact)
+        shown = (known if on_file.is_somebodys else []) or decoys
         flow = Flow(
             flow_id=uuid4(),
             purpose=recovery.purpose,

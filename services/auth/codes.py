@@ -28,14 +28,16 @@ class Codes:
         flow_id: UUID,
         subject_id: UUID,
         purpose: OtpPurpose.ValueType,
-        send_to: Destination | None,
+        send_to: Destination,
         origin: Origin,
         least_digits: int,
         *,
         has_account: bool,
+        is_decoy: bool = False,
+        first_half: str = "",
     ) -> pb.IssueResponse:
-        """send_to: None: a decoy, which is never delivered and never right. least_digits: 0 for any. has_account: whether
-        there is one that send_to belongs to.
+        """is_decoy: never delivered and never right. least_digits: 0 for any. has_account: whether there is one that send_to
+        belongs to. first_half: of a slip's password: what isn't sent.
         """
         request = pb.IssueRequest(
             subject_id=str(subject_id),
@@ -44,13 +46,14 @@ class Codes:
             origin=origin,
             least_digits=least_digits,
             has_account=has_account,
+            is_decoy=is_decoy,
+            first_half=first_half,
         )
-        if send_to is not None:
-            request.destination.language = send_to.language
-            if send_to.phone:
-                request.destination.phone = send_to.phone.e164
-            else:
-                request.destination.email = send_to.email
+        request.destination.language = send_to.language
+        if send_to.phone:
+            request.destination.phone = send_to.phone.e164
+        else:
+            request.destination.email = send_to.email
         answer: pb.IssueResponse = await call(self._stub.Issue, request, at_most_s=self._timeout_s)
         return answer
 

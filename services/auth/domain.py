@@ -8,7 +8,10 @@ from uuid import UUID
 from google.protobuf.message import Message
 from zasov.events.v1.auth_event_pb2 import (
     AccountRegistered,
+    ContactChangeApproved,
+    ContactChangeCancelled,
     ContactChanged,
+    ContactChangeRequested,
     ContactReplaced,
     LoginFailed,
     LoginRefused,
@@ -19,6 +22,7 @@ from zasov.events.v1.auth_event_pb2 import (
     PasswordProven,
     PasswordRehashed,
     PasswordReset,
+    RecoveryStartedAtOffice,
     SessionEnded,
     SessionStarted,
     SignedInFromNewDevice,
@@ -233,6 +237,9 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
         case LoginRefused() | SessionEnded() | SignedInFromNewDevice() | ContactReplaced():
             return account
         case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
+            return account
+        # Of these office_domain.py keeps a state of its own.
+        case RecoveryStartedAtOffice() | ContactChangeRequested() | ContactChangeApproved() | ContactChangeCancelled():
             return account
     raise TypeError(f"{type(event).__name__} is not an event of an account")
 

@@ -21,6 +21,15 @@ CODE_DEAD = "CODE_DEAD"
 CODE_VOIDED = "CODE_VOIDED"
 IDENTIFIER_TAKEN = "IDENTIFIER_TAKEN"
 CONTACT_ON_FILE = "CONTACT_ON_FILE"
+STAFF_ASSERTION_REJECTED = "STAFF_ASSERTION_REJECTED"
+STAFF_NOT_ALLOWED = "STAFF_NOT_ALLOWED"
+STAFF_LIMIT = "STAFF_LIMIT"
+SUBSCRIBER_UNKNOWN = "SUBSCRIBER_UNKNOWN"
+NO_CONTACT_ON_FILE = "NO_CONTACT_ON_FILE"
+NUMBER_TAKEN = "NUMBER_TAKEN"
+NEW_PHONE_USED = "NEW_PHONE_USED"
+SECOND_APPROVER_REQUIRED = "SECOND_APPROVER_REQUIRED"
+CONTACT_CHANGE_VOID = "CONTACT_CHANGE_VOID"
 # otp's, which pass through.
 COOL_DOWN = "COOL_DOWN"
 CODE_BUDGET_SPENT = "CODE_BUDGET_SPENT"
@@ -128,4 +137,52 @@ def contact_on_file(fields: Sequence[str]) -> ServiceError:
         CONTACT_ON_FILE,
         "Another contact is on file; to change it is the subscriber's or an office's.",
         metadata={"fields": ",".join(fields)},
+    )
+
+
+def staff_assertion_rejected() -> ServiceError:
+    """M18. The same whatever is wrong with it."""
+    return ServiceError(
+        grpc.StatusCode.UNAUTHENTICATED, STAFF_ASSERTION_REJECTED, "The staff assertion is not genuine, expired or used."
+    )
+
+
+def staff_not_allowed() -> ServiceError:
+    """M18: the call centre can't do it."""
+    return ServiceError(grpc.StatusCode.PERMISSION_DENIED, STAFF_NOT_ALLOWED, "For staff at an office alone.")
+
+
+def staff_limit(retry_after: timedelta) -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, STAFF_LIMIT, "The day's calls are used up.", retry_after=retry_after
+    )
+
+
+def subscriber_unknown() -> ServiceError:
+    return ServiceError(grpc.StatusCode.NOT_FOUND, SUBSCRIBER_UNKNOWN, "Nobody has this identifier.")
+
+
+def no_contact_on_file() -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, NO_CONTACT_ON_FILE, "Neither phone nor email is on file: name a new phone."
+    )
+
+
+def number_taken() -> ServiceError:
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, NUMBER_TAKEN, "The number leads to an account already.")
+
+
+def new_phone_used() -> ServiceError:
+    return ServiceError(grpc.StatusCode.FAILED_PRECONDITION, NEW_PHONE_USED, "The number was named for another account lately.")
+
+
+def second_approver_required() -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.PERMISSION_DENIED, SECOND_APPROVER_REQUIRED, "Another person than the one who asked must approve."
+    )
+
+
+def contact_change_void() -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, CONTACT_CHANGE_VOID, "No such change waits: it is over, or never was."
     )

@@ -146,6 +146,10 @@ class LookupKey:
         """32 bytes that stay the same: what is made up for whoever asks about an identifier that resolves to nothing."""
         return self._mac(f"decoy:{named(identifier)}")
 
+    def staff_mac(self, staff_id: str) -> bytes:
+        """32 bytes that stay the same: the operator's member of staff."""
+        return self._mac(f"staff:{staff_id}")
+
     def _mac(self, text: str) -> bytes:
         return hmac.digest(self._key, text.encode(), hashlib.sha256)
 

@@ -9,6 +9,7 @@ from zasov.events.v1.auth_event_pb2 import AccountRegistered, AuthEvent, LoginFa
 
 from services.auth.domain import Account, Session, fold, session_changes
 from services.auth.identifiers import LookupKey
+from services.auth.office_domain import PendingChange, evolve_change
 from services.auth.settings import AuthSettings
 from services.auth.vault import Vaults
 from services.chassis import rebuild as chassis
@@ -26,6 +27,10 @@ SESSION = Table(
     "session", "account_id", ("account_id", "session_id"),
     ("account_id", "session_id", "token_hash", "expires_at", "ended_at"),
 )  # fmt: skip
+CONTACT_CHANGE = Table(
+    "contact_change", "account_id", ("account_id",),
+    ("account_id", "change_id", "phone", "requested_by", "credential_version", "approve_by", "due_at"),
+)  # fmt: skip
 STRANGER = Table("stranger", "stranger_id", ("stranger_id",), ("stranger_id", "version"))
 # A reservation is a lease: the row of a registration under way, or of one that broke off.
 IDENTIFIER = Table(
@@ -40,6 +45,10 @@ NOT_REBUILT = {
     "told": "when a subscriber was last told of a new device or a changed password: at most one message more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
     "used_captcha": "captchas that were used, an hour: one that has not expired could be used once more",
+    "identifier_move": "identifiers to be re-pointed after a new number at an office, a moment: rebuild re-points them itself",
+    "used_assertion": "staff assertions that were used, minutes: one that has not expired could be used once more",
+    "staff_day": "calls of a member of staff on one day: the day's limit begins anew",
+    "office_phone": "numbers that an office named lately: one could be named for another account sooner",
     "consumer_mark": "unused by auth",
 }
 
@@ -63,6 +72,7 @@ _AT_A_TIME = 1000
 class _Known:
     account: Account
     sessions: dict[UUID, Session] = field(default_factory=dict)
+    change: PendingChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ def projection(vaults: Vaults, lookup: LookupKey) -> Projection[_State]:
     async def identifiers(connection: Connection) -> None:
         await _fill_identifiers(connection, vaults, lookup)
 
-    tables = (ACCOUNT, SESSION, STRANGER, IDENTIFIER)
+    tables = (ACCOUNT, SESSION, STRANGER, CONTACT_CHANGE, IDENTIFIER)
     return Projection("auth", AuthEvent, tables, NOT_REBUILT, _evolve, _rows, identifiers)
 
 
@@ -92,6 +102,7 @@ def _evolve(state: _State | None, event: PastEvent) -> _State:
     if state is None:
         state = _Known(Account(event.stream_id)) if isinstance(event.payload, AccountRegistered) else _Stranger()
     if isinstance(state, _Known):
+        state.change = evolve_change(state.change, state.account, event.payload, event.secret)
         state.account = fold(state.account, [event.as_fact()])
         state.sessions |= session_changes(state.sessions, event.payload, event.secret, event.occurred_at)
     elif not isinstance(event.payload, LoginFailed | LoginRefused) or event.payload.identifier_known:
@@ -110,6 +121,11 @@ def _rows(state: _State, last: PastEvent) -> Iterable[FreshRow]:
     )  # fmt: skip
     for session_id, session in state.sessions.items():
         yield "session", (account.account_id, session_id, session.token_hash, session.expires_at, session.ended_at)
+    if (change := state.change) is not None:
+        yield "contact_change", (
+            account.account_id, change.change_id, change.phone, change.requested_by, change.credential_version,
+            change.approve_by, change.due_at,
+        )  # fmt: skip
 
 
 async def _fill_identifiers(connection: Connection, vaults: Vaults, lookup: LookupKey) -> None:

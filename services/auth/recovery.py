@@ -1,7 +1,7 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -30,14 +30,11 @@ from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.passwords import failed_rules
 from services.auth.sessions import new_session
 from services.auth.sign_in import tell_new_version
-from services.auth.vault import Contact
-from services.chassis.email_addresses import email_address
+from services.auth.vault import NOBODYS, Contact
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.shielded import Shielded
-
-_NOBODYS = "s79160000000@example.com"
 
 Begun = tuple[UUID, NewSession, str]
 
@@ -63,6 +60,17 @@ class Asked:
     origin: Origin
     least_digits: int = 0
     channel: Channel | None = None
+    # Of a slip's one-time password.
+    first_half: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class OnFile:
+    """What is known of somebody. Of somebody unknown it is nobody's, looked up and opened with the same work."""
+
+    loaded: Loaded
+    contact: Contact
+    is_somebodys: bool
 
 
 @dataclass(frozen=True)
@@ -102,34 +110,35 @@ class Recovery:
         grant, _ = await self.flows.open(flow)
         return code_sent(grant, issued)
 
-    async def contact_of(self, account_id: UUID | None, subject_id: UUID) -> tuple[Loaded | None, Contact | None]:
-        """What is known of somebody, and what is on file, None for nobody. Looks as much up for somebody unknown."""
-        accounts = self.accounts
-        loaded = await accounts.load(account_id) if account_id else await accounts.load_stranger(subject_id)
-        contact = loaded.vault.open_contact(loaded.account.contact) if loaded else None
-        # Nobody's is opened too, for the time that it takes.
-        return loaded, contact if account_id else None
+    async def on_file(self, account_id: UUID | None, subject_id: UUID) -> "OnFile":
+        loaded = await self.accounts.load(account_id) if account_id else None
+        is_known = loaded is not None
+        loaded = loaded or await self.accounts.load_stranger(subject_id)
+        return OnFile(loaded, loaded.vault.open_contact(loaded.account.contact), is_known)
 
     async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
         """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
-        known = asked.account_id
-        loaded, contact = await self.contact_of(known, asked.subject_id)
-        language = (contact.language if contact else "") or asked.language or self.default_language
+        on_file = await self.on_file(asked.account_id, asked.subject_id)
+        loaded, contact = on_file.loaded, on_file.contact
+        language = (contact.language if on_file.is_somebodys else "") or asked.language or self.default_language
         send_to = self._send_to(asked, contact, language)
-        if send_to is None and asked.channel is Channel.EMAIL:
-            # otp looks at an address, which takes a twentieth of a millisecond: so does nobody's.
-            email_address(_NOBODYS)
+        is_decoy = send_to is None or not (on_file.is_somebodys or asked.purpose == OTP_PURPOSE_REGISTRATION)
+        nobodys = chosen(NOBODYS, asked.channel, language)
+        assert nobodys is not None  # there is one by each channel
         issued = await self.codes.issue(
             asked.flow_id,
             asked.subject_id,
             asked.purpose,
-            send_to,
+            send_to or nobodys,
             asked.origin,
             asked.least_digits,
-            has_account=known is not None,
+            has_account=asked.account_id is not None,
+            is_decoy=is_decoy,
+            first_half=asked.first_half,
         )
+        mark = mark_of(contact)
         flow = Flow(
             flow_id=asked.flow_id,
             purpose=asked.purpose,
@@ -139,11 +148,11 @@ class Recovery:
             account_id=asked.account_id,
             identifier=asked.identifier,
             language=language,
-            credential_version=loaded.account.credential_version if loaded else 0,
+            credential_version=loaded.account.credential_version,
             expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
-            destination=send_to,
-            contact_mark=mark_of(contact) if contact else "",
-            sent=_sent(issued, asked.channel, loaded.time.now()) if loaded else None,
+            destination=None if is_decoy else send_to,
+            contact_mark=mark if on_file.is_somebodys else "",
+            sent=_sent(issued, asked.channel, loaded.time.now()),
         )
         return flow, issued
 
@@ -266,12 +275,12 @@ class Recovery:
         except OriginLimited as limited:
             raise limited.error from None
 
-    def _send_to(self, asked: Asked, contact: Contact | None, language: str) -> Destination | None:
+    def _send_to(self, asked: Asked, contact: Contact, language: str) -> Destination | None:
         """To what is on file; a registration is to prove the number that was typed, whether it is on file or not."""
         if asked.purpose == OTP_PURPOSE_REGISTRATION:
             assert isinstance(asked.identifier, Phone)  # nothing else registers
             return Destination(language, phone=asked.identifier)
-        return chosen(contact, asked.channel, language) if contact else None
+        return chosen(contact, asked.channel, language)
 
     async def _load(self, account_id: UUID) -> Loaded:
         loaded = await self.accounts.load(account_id)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2
+from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
 from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CONTACT_CHANNEL_UNSPECIFIED, ContactChannel
 
 from services.auth.destinations import Channel
@@ -16,6 +16,7 @@ _WithIdentifier = (
     | recovery_service_pb2.StartRecoveryRequest
     | recovery_service_pb2.RequestTemporaryPasswordRequest
     | recovery_service_pb2.ListContactsRequest
+    | staff_service_pb2.StartRecoveryAtOfficeRequest
 )
 
 

@@ -18,6 +18,7 @@ from zasov.auth.v1.provisioning_service_pb2_grpc import add_ProvisioningServiceS
 from zasov.auth.v1.recovery_service_pb2_grpc import add_RecoveryServiceServicer_to_server
 from zasov.auth.v1.registration_service_pb2_grpc import add_RegistrationServiceServicer_to_server
 from zasov.auth.v1.sign_in_service_pb2_grpc import add_SignInServiceServicer_to_server
+from zasov.auth.v1.staff_service_pb2_grpc import add_StaffServiceServicer_to_server
 from zasov.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from zasov.events.v1.lockout_event_pb2 import LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
@@ -36,7 +37,7 @@ from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
 from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
-from services.auth.captcha_tokens import TokenCaptcha, read_public_key
+from services.auth.captcha_tokens import TokenCaptcha
 from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers, obey
@@ -50,6 +51,10 @@ from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
 from services.auth.masks import Shares
 from services.auth.notices import Notices
+from services.auth.office import ContactChanges, Office, carry_out_for_ever
+from services.auth.office_servicer import StaffServicer
+from services.auth.office_staff import StaffDesk
+from services.auth.office_store import PendingChanges
 from services.auth.provisioning import Provisioning
 from services.auth.provisioning_servicer import ProvisioningServicer
 from services.auth.recovery import Recovery
@@ -64,6 +69,7 @@ from services.auth.servicers import (
 )
 from services.auth.settings import AuthSettings
 from services.auth.sign_in import SignIn
+from services.auth.signed_tokens import TokenKey, read_public_key
 from services.auth.temporary import TemporaryPasswords
 from services.auth.vault import Vaults
 from services.chassis import outbox_relay, streams
@@ -76,7 +82,7 @@ from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
-from services.chassis.sealing import Seal, read_key
+from services.chassis.sealing import PublicSeal, Seal, read_key
 from services.chassis.shielded import Shielded
 from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
@@ -85,6 +91,7 @@ SERVICE_NAMES = tuple(
     f"zasov.auth.v1.{name}Service"
     for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
+STAFF_SERVICE = "zasov.auth.v1.StaffService"
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 RETRIES = "zasov.auth.retries.v1"
 DEAD_LETTER_TOPICS = DeadLetterTopics(DEAD_LETTERS, RETRIES, {streams.LOCKOUT_EVENTS, streams.NOTIFIER_EVENTS})
@@ -125,10 +132,23 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
         provisioning = Provisioning(accounts, lockout, settings.default_language, shielded)
         notices = _notices(settings, database, accounts)
+        changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
+        contact_changes = ContactChanges(accounts, changes)
+        housekeeping = [flows.remove_expired, used_captchas.remove_expired]
+        staffed: tuple[Office, StaffDesk] | None = None
+        if settings.office_recovery:
+            desk = _staff_desk(settings, database, lookup, pseudonyms)
+            office = Office(
+                accounts, changes, desk, temporary, lookup,
+                timedelta(seconds=settings.office_delay_s), timedelta(seconds=settings.office_approval_s),
+            )  # fmt: skip
+            staffed = office, desk
+            housekeeping += [desk.remove_expired, changes.remove_expired]
+            life.keep_running(carry_out_for_ever(office, settings.office_look_s), "contact changes")
 
         def add(grpc_server: grpc.aio.Server) -> None:
             add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
-            add_AccountServiceServicer_to_server(AccountServicer(sign_in, email_change), grpc_server)
+            add_AccountServiceServicer_to_server(AccountServicer(sign_in, email_change, contact_changes), grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             registering = RegistrationServicer(registration, deliveries, settings.region)
             add_RegistrationServiceServicer_to_server(registering, grpc_server)
@@ -137,9 +157,12 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
             add_DeliveryServiceServicer_to_server(DeliveryServicer(notices), grpc_server)
             add_CaptchaServiceServicer_to_server(CaptchaServicer(captcha), grpc_server)
             add_ProvisioningServiceServicer_to_server(ProvisioningServicer(provisioning, settings.region), grpc_server)
+            if staffed:
+                add_StaffServiceServicer_to_server(StaffServicer(*staffed, settings.region), grpc_server)
 
-        life.keep_running(_tidy_for_ever(flows.remove_expired, used_captchas.remove_expired), "housekeeping")
-        async with serving(settings, life, [add], SERVICE_NAMES):
+        life.keep_running(_tidy_for_ever(*housekeeping), "housekeeping")
+        names = (*SERVICE_NAMES, STAFF_SERVICE) if staffed else SERVICE_NAMES
+        async with serving(settings, life, [add], names):
             await life.stopping()
 
 
@@ -266,6 +289,12 @@ def _notices(settings: AuthSettings, database: Database, accounts: Accounts) -> 
     )
 
 
+def _staff_desk(settings: AuthSettings, database: Database, lookup: LookupKey, pseudonyms: Pseudonyms) -> StaffDesk:
+    key = TokenKey(read_public_key(settings.keys_dir / "staff-assertion.pem"), settings.staff_audience)
+    audit = PublicSeal(read_key(settings.keys_dir / "auth-staff-public.key"))
+    return StaffDesk(database, key, lookup, pseudonyms, audit, settings.staff_daily_limit)
+
+
 def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: DrawingLine) -> Captcha:
     match settings.captcha_provider:
         case "picture":
@@ -273,7 +302,7 @@ def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: Drawi
             return PictureCaptcha(seal, used, line, lifetime, settings.captcha_fixed_text)
         case "token":
             key = read_public_key(settings.keys_dir / "captcha-token.pem")
-            return TokenCaptcha(key, settings.captcha_token_audience, used)
+            return TokenCaptcha(TokenKey(key, settings.captcha_token_audience), used)
         case "none":
             return NoCaptcha()
 

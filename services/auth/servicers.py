@@ -27,8 +27,10 @@ from services.auth.clients import check_client
 from services.auth.delivery import Deliveries
 from services.auth.domain import NewSession
 from services.auth.email_change import EmailChange
+from services.auth.errors import session_invalid
 from services.auth.identifiers import parse_phone, require_own_mobile
 from services.auth.notices import Notices
+from services.auth.office import ContactChanges
 from services.auth.passwords import normalise
 from services.auth.recovery import Begun, Recovery
 from services.auth.requests import channel_in, channel_named, chosen_channel_in, email_in, identifier_in, required, uuid_in
@@ -78,9 +80,10 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
-    def __init__(self, sign_in: SignIn, email_change: EmailChange) -> None:
+    def __init__(self, sign_in: SignIn, email_change: EmailChange, contact_changes: ContactChanges) -> None:
         self._sign_in = sign_in
         self._email_change = email_change
+        self._contact_changes = contact_changes
 
     async def ChangePassword(
         self, request: account_service_pb2.ChangePasswordRequest, context: Context
@@ -123,6 +126,16 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         token = required("session_token", request.session_token)
         await self._email_change.set_language(token, request.language, check_client(request.client))
         return account_service_pb2.SetLanguageResponse()
+
+    async def CancelContactChange(
+        self, request: account_service_pb2.CancelContactChangeRequest, context: Context
+    ) -> account_service_pb2.CancelContactChangeResponse:
+        check_client(request.client)
+        live = await self._sign_in.introspect(required("session_token", request.session_token))
+        if live is None:
+            raise session_invalid()
+        await self._contact_changes.cancel(live.account_id)
+        return account_service_pb2.CancelContactChangeResponse()
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):

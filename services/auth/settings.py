@@ -62,6 +62,19 @@ class AuthSettings(ChassisSettings):
     captcha_fixed_text: str = Field(
         default="", description="Local stacks only (needs `reflection`): what every picture shows. Empty: chance."
     )
+    office_recovery: bool = Field(
+        default=False, description="StaffService is served (M18). Needs staff-assertion.pem among the keys."
+    )
+    staff_audience: str = Field(default="zasov", min_length=1, description="What `aud` of a staff assertion must name.")
+    staff_daily_limit: int = Field(default=40, ge=1, description="Calls of one member of staff on one day (UTC).")
+    office_delay_s: float = Field(
+        default=86400.0, ge=1, description="Between the approval of a new phone number at an office and its being put on file."
+    )
+    office_approval_s: float = Field(default=86400.0, ge=1, description="How long one may wait for its approval.")
+    office_phone_days: float = Field(
+        default=90.0, gt=0, description="For so long a number named at an office may be named for no other account."
+    )
+    office_look_s: float = Field(default=30.0, gt=0, description="Seconds between two looks for numbers that are due.")
     delivery_quiet_s: float = Field(
         default=15.0, ge=0, le=300, description="So long after a code was issued its message is said to be underway (M11)."
     )

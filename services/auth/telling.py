@@ -10,6 +10,7 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from zasov.events.v1.auth_event_pb2 import (
+    ContactChangeRequested,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -55,6 +56,8 @@ def notices_of(facts: Sequence[Fact], events: StoredEvents, pace: Pace) -> list[
 def _is_told(event: Message) -> bool:
     match event:
         case PasswordChanged() | PasswordReset() | PasswordProposalRefused() | SmsCommandNotUnderstood():
+            return True
+        case ContactChangeRequested():
             return True
         case TemporaryPasswordUsed():
             # Else the choice of a permanent password tells of it, a minute later.

@@ -1,4 +1,4 @@
-"""One-time passwords (M5, M6): asked for, sent by SMS, good for one sign-in, which leads to choosing a permanent password.
+"""One-time passwords (M5, M6, M18): asked for, sent by SMS, good for one sign-in, which leads to choosing a permanent password.
 
 They are codes of otp with a form of their own: its tries, its single use and its expiry hold for them. Nobody holds a grant
 between asking and signing in, so a subscriber has one flow a purpose, whose id follows from the subscriber's.
@@ -6,6 +6,7 @@ between asking and signing in, so a subscriber has one flow a purpose, whose id 
 
 import asyncio
 import re
+import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4, uuid5
@@ -13,6 +14,8 @@ from uuid import UUID, uuid4, uuid5
 from zasov.events.v1.meta_pb2 import Origin
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP,
     OTP_PURPOSE_PROPOSED_PASSWORD,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
     OtpPurpose,
@@ -31,20 +34,39 @@ from services.chassis.errors import invalid
 from services.chassis.eventstore import Conflict
 
 _FLOWS, _HANDSETS = UUID("c53ee1e5-3cd5-49d5-8aa5-51e4bd7d1f5f"), UUID("0b0c1a3c-44e5-4a53-9b6d-3f4a44b0e3a7")
+_OFFICES = UUID("5d0f5b7e-6f0b-4f7e-9a43-0f6e6b7f7a19")
 # otp says when a one-time password is over; a flow need only live longer.
 _KEPT = timedelta(days=1)
 # As services/otp/codes.py makes them.
-_FOREIGN = re.compile(r"[^2-9A-HJ-NP-Z]")
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+_FOREIGN = re.compile(f"[^{_ALPHABET}]")
+_HALF = 6
 # What is typed says which was meant: one guess tests one of them.
-_BY_LENGTH: "dict[int, OtpPurpose.ValueType]" = {8: OTP_PURPOSE_TEMPORARY_PASSWORD, 10: OTP_PURPOSE_COMMANDED_PASSWORD}
+_BY_LENGTH: "dict[int, OtpPurpose.ValueType]" = {
+    8: OTP_PURPOSE_TEMPORARY_PASSWORD,
+    10: OTP_PURPOSE_COMMANDED_PASSWORD,
+    12: OTP_PURPOSE_OFFICE_PASSWORD,
+}
+# Whose tries and budget they are: what strangers do on the site must not use up the handset's own way in, nor the office's.
+_OWN_BUDGETS: "dict[OtpPurpose.ValueType, UUID]" = {
+    OTP_PURPOSE_COMMANDED_PASSWORD: _HANDSETS,
+    OTP_PURPOSE_PROPOSED_PASSWORD: _HANDSETS,
+    OTP_PURPOSE_OFFICE_PASSWORD: _OFFICES,
+    OTP_PURPOSE_OFFICE_SLIP: _OFFICES,
+}
 
 
 def normalise_temporary(text: str, field: str) -> str:
     """As it was sent, however it is typed: capitals, no spaces, no hyphens. Raises ServiceError INVALID_ARGUMENT."""
     password = "".join(text.split()).replace("-", "").upper()
     if len(password) not in _BY_LENGTH or _FOREIGN.search(password):
-        raise invalid({field: "must be 8 or 10 letters and digits"})
+        raise invalid({field: "must be 8, 10 or 12 letters and digits"})
     return password
+
+
+def new_half() -> str:
+    """What a slip bears of its one-time password."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_HALF))
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,13 @@ class TemporaryPasswords:
         # To the handset that asked, whatever else is on file.
         return await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
 
+    async def at_office(self, account_id: UUID, identifier: Identifier, first_half: str = "") -> IssueResponse:
+        """The same after a document was checked (M18); with a first half, the other one alone is sent. Raises ServiceError
+        COOL_DOWN, CODE_BUDGET_SPENT.
+        """
+        purpose = OTP_PURPOSE_OFFICE_SLIP if first_half else OTP_PURPOSE_OFFICE_PASSWORD
+        return await self._issue(purpose, account_id, identifier, "", Origin(), first_half=first_half)
+
     async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
         """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. Raises
         ServiceError CODE_REJECTED, CODE_DEAD.
@@ -89,9 +118,13 @@ class TemporaryPasswords:
         origin: Origin,
         proposed: str = "",
         channel: Channel | None = None,
+        first_half: str = "",
     ) -> IssueResponse:
         subject_id = self._subject_of(purpose, account_id, identifier)
-        asked = Asked(_flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin, channel=channel)
+        asked = Asked(
+            _flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin,
+            channel=channel, first_half=first_half,
+        )  # fmt: skip
         flow, issued = await self.recovery.issue(asked)
         await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return issued
@@ -136,9 +169,8 @@ class TemporaryPasswords:
             return loaded.account.credential_version + 1
 
     def _subject_of(self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, identifier: Identifier) -> UUID:
-        """Whose tries and budget they are: what strangers do on the site must not use up the handset's own way in."""
         owner = account_id or self.recovery.lookup.guard_of(identifier)
-        return uuid5(_HANDSETS, str(owner)) if purpose != OTP_PURPOSE_TEMPORARY_PASSWORD else owner
+        return uuid5(_OWN_BUDGETS[purpose], str(owner)) if purpose in _OWN_BUDGETS else owner
 
 
 def _flow_of(subject_id: UUID) -> UUID:

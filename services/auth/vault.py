@@ -32,6 +32,9 @@ class Contact:
         return "Contact(…)"
 
 
+# Of somebody unknown, for whom as much is to be done as for a subscriber. No message ever goes there.
+NOBODYS = Contact(Phone("+70000000000"), "ru", "s79160000000@example.com", (AccountNumber("600000000000"),))
+
 # One must not pass for the other. Whose they are the key says: each account has its own.
 _PASSWORD, _CONTACT, _DEVICE = b"password", b"contact", b"device"
 _MARK_BYTES = 16

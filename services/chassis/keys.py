@@ -11,11 +11,15 @@ from services.chassis.sealing import new_key, public_key_of, read_key
 
 # auth: lookup (identifiers -> rows, never changed), accounts (wraps each account's own key), flows (seals what a flow keeps),
 #   inbound (opens subscribers' texts; its public half, which seals them, is the notifier's)
+#   staff (opens who acted at an office: for auditors, and on none of our machines; staff-public seals it)
 # otp: codes (HMAC of codes), delivery (seals code and destination until delivered)
 # notifier: inbound (recognises the sender and the repetition of a text)
-PUBLIC_KEYS = {"auth-inbound-public": "auth-inbound"}  # each made from its private half
+PUBLIC_KEYS = {"auth-inbound-public": "auth-inbound", "auth-staff-public": "auth-staff"}  # each made from its private half
+# No process reads it.
+KEPT_ELSEWHERE = "auth-staff"
 KEY_NAMES = (
-    "auth-lookup", "auth-accounts", "auth-flows", "auth-inbound", "otp-codes", "otp-delivery", "notifier-inbound", *PUBLIC_KEYS,
+    "auth-lookup", "auth-accounts", "auth-flows", "auth-inbound", KEPT_ELSEWHERE, "otp-codes", "otp-delivery",
+    "notifier-inbound", *PUBLIC_KEYS,
 )  # fmt: skip
 
 

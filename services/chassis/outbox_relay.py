@@ -1,7 +1,7 @@
 """From the outbox to Kafka: the only way in which a business event is published (docs/architecture.md, rule 2).
 
-The relay holds an advisory lock, so one is active at a time. It takes rows in order of id, produces, waits for the
-acknowledgements, then deletes the rows. One that was paused and comes back beside its successor can only repeat old
+The relay holds an advisory lock, so one is active at a time. It takes rows in order of id, produces the public events, waits
+for the acknowledgements, then deletes the rows. One that was paused and comes back beside its successor can only repeat old
 versions in order, which consumers skip. In between it publishes history again, when an operator has asked for it.
 """
 
@@ -26,7 +26,7 @@ _BATCH = 500
 # Only how long a lost wake-up can go unnoticed; the wake-up itself takes milliseconds.
 _FALLBACK_POLL_S = 1.0
 _TAKE = f"""
-    SELECT o.id, {RECORD} FROM outbox o JOIN event e USING (stream_id, version)
+    SELECT o.id, {RECORD}, e.is_public FROM outbox o JOIN event e USING (stream_id, version)
     ORDER BY o.id LIMIT $1
 """  # noqa: S608
 
@@ -111,10 +111,10 @@ async def _relay_while_connected(
             woken.clear()
             # Looked up before each batch: what is new of a stream must not overtake what is to be published again of it.
             await republishing.look()
-            published = await _publish_batch(connection, publisher, republishing)
+            taken = await _publish_batch(connection, publisher, republishing)
             republished = await republishing.publish_batch()
             # What was committed after the rows were read has sent its own wake-up: a second look would find nothing.
-            if published < _BATCH and not republished:
+            if taken < _BATCH and not republished:
                 await _or_after(_FALLBACK_POLL_S, woken.wait)
     finally:
         await producer.stop()
@@ -130,17 +130,21 @@ async def _become_the_only_one(connection: "asyncpg.Connection[asyncpg.Record]",
 async def _publish_batch(
     connection: "asyncpg.Connection[asyncpg.Record]", publisher: Publisher, republishing: Republishing
 ) -> int:
-    """Returns the number published. Raises KafkaError with nothing deleted: the batch is then produced again, in order."""
+    """Returns the number taken: internal events only leave the outbox.
+
+    Raises KafkaError with nothing deleted: the batch is then produced again, in order.
+    """
     rows = await connection.fetch(_TAKE, _BATCH)
     if not rows:
         metrics.OUTBOX_OLDEST.set(0)
         return 0
     metrics.OUTBOX_OLDEST.set(_age_s(rows[0]))
-    await republishing.catch_up(rows)
-    await publisher.publish(rows)
+    public = [row for row in rows if row["is_public"]]
+    await republishing.catch_up(public)
+    await publisher.publish(public)
     await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])
-    metrics.RELAYED_EVENTS.inc(len(rows))
-    for row in rows:
+    metrics.RELAYED_EVENTS.inc(len(public))
+    for row in public:
         metrics.RELAY_DELAY.observe(_age_s(row))
     return len(rows)
 

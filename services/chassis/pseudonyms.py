@@ -65,6 +65,11 @@ class Pseudonyms:
         """The id under which an identifier that resolves to nothing is published this month. Raises NoKeyForMonth."""
         return uuid_of(_mac(self._key_of(now)[1], "identifier", identifier))
 
+    def of(self, kind: str, text: str, now: datetime) -> tuple[str, str]:
+        """The id of this month's key, and the pseudonym of something of that kind under it. Raises NoKeyForMonth."""
+        key_id, key = self._key_of(now)
+        return key_id, _mac(key, kind, text).hex()
+
     def _key_of(self, now: datetime) -> tuple[str, bytes]:
         month = now.strftime("%Y-%m")
         if month not in self._keys:

@@ -50,10 +50,14 @@ class Kind(StrEnum):
     TEMPORARY_PASSWORD_USED = "temporary_password_used"  # noqa: S105  # a name
     NEW_DEVICE = "new_device"
     CONTACT_CHANGED = "contact_changed"
+    # After a document was checked at an office (M18): a one-time password; half of one, whose other half is on a slip.
+    OFFICE_PASSWORD = "office_password"  # noqa: S105  # a name
+    OFFICE_SLIP = "office_slip"
+    CONTACT_CHANGE_REQUESTED = "contact_change_requested"
 
 
 # Secrets that otp issues; whom to send them to, and until when, is claimed there.
-FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD, Kind.PROPOSED_PASSWORD})
+FROM_OTP = frozenset({Kind.CODE, Kind.TEMPORARY_PASSWORD, Kind.PROPOSED_PASSWORD, Kind.OFFICE_PASSWORD, Kind.OFFICE_SLIP})
 
 
 class ChannelId(StrEnum):

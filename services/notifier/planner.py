@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
     ContactChanged,
+    ContactChangeRequested,
     ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
@@ -22,6 +23,8 @@ from zasov.events.v1.lockout_event_pb2 import AccountBlocked, LockoutEvent
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP,
     OTP_PURPOSE_PROPOSED_PASSWORD,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
     OtpEvent,
@@ -37,6 +40,8 @@ _BY_PURPOSE: "Mapping[OtpPurpose.ValueType, Kind]" = {
     OTP_PURPOSE_TEMPORARY_PASSWORD: Kind.TEMPORARY_PASSWORD,
     OTP_PURPOSE_COMMANDED_PASSWORD: Kind.TEMPORARY_PASSWORD,
     OTP_PURPOSE_PROPOSED_PASSWORD: Kind.PROPOSED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD: Kind.OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP: Kind.OFFICE_SLIP,
 }
 
 _TOLD_OF = frozenset({ContactChanged.PART_PHONE, ContactChanged.PART_EMAIL})
@@ -94,6 +99,7 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
         ContactReplaced.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGED),
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
+        ContactChangeRequested.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGE_REQUESTED),
     },
 }
 

@@ -30,6 +30,9 @@ FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.TEMPORARY_PASSWORD_USED: frozenset(),
     Kind.NEW_DEVICE: frozenset({"when"}),
     Kind.CONTACT_CHANGED: frozenset(),
+    Kind.OFFICE_PASSWORD: frozenset({"code", "tag"}),
+    Kind.OFFICE_SLIP: frozenset({"code", "tag"}),
+    Kind.CONTACT_CHANGE_REQUESTED: frozenset(),
 }
 
 # Kinds that go by email, too; an email may say more than an SMS. A kind that is not here can only be sent by SMS.
@@ -59,6 +62,12 @@ MOST_PARTS: Mapping[tuple[Kind, str], int] = {
     (Kind.NEW_DEVICE, "en"): 2,
     (Kind.CONTACT_CHANGED, "ru"): 3,
     (Kind.CONTACT_CHANGED, "en"): 2,
+    (Kind.OFFICE_PASSWORD, "ru"): 3,
+    (Kind.OFFICE_PASSWORD, "en"): 2,
+    (Kind.OFFICE_SLIP, "ru"): 3,
+    (Kind.OFFICE_SLIP, "en"): 2,
+    (Kind.CONTACT_CHANGE_REQUESTED, "ru"): 3,
+    (Kind.CONTACT_CHANGE_REQUESTED, "en"): 1,
 }
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -95,7 +104,7 @@ class Templates:
 
 
 # The longest that a field can be, to count parts by.
-_LONGEST = {"code": "0" * 10, "tag": "9" * 6, "when": LONGEST_MOMENT}
+_LONGEST = {"code": "0" * 12, "tag": "9" * 6, "when": LONGEST_MOMENT}
 
 
 def _load(folder: Path, kind: Kind, language: str) -> str:

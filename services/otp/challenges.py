@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
 from zasov.events.v1.meta_pb2 import Origin
-from zasov.events.v1.otp_event_pb2 import DecoyIssued, OtpEvent, OtpRefused
+from zasov.events.v1.otp_event_pb2 import OtpEvent, OtpRefused
 
 from services.chassis.clock import DatabaseTime
 from services.chassis.errors import unavailable
@@ -21,7 +21,7 @@ from services.chassis.telemetry import logger
 from services.otp import domain, errors
 from services.otp.brake import Spray
 from services.otp.codes import PASSWORD_LENGTHS, CodeKey, impossible_mac, new_code, new_password, new_tag
-from services.otp.deliveries import Destination, Parcel, decoy_destination
+from services.otp.deliveries import Destination, Parcel
 from services.otp.domain import Challenge, CheckMade, GiveWay, IssuedSecret, Lapse, Purpose, Refused, Rules, State
 from services.otp.store import Issuing, Row, Store
 
@@ -83,14 +83,23 @@ class Challenges:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def issue(
-        self, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int = 0
+        self,
+        binding: Binding,
+        destination: Destination,
+        origin: Origin | None,
+        least_digits: int = 0,
+        first_half: str = "",
+        *,
+        is_decoy: bool = False,
     ) -> Issued:
-        """No destination: a decoy. Raises ServiceError COOL_DOWN or CODE_BUDGET_SPENT, with the refusal committed."""
+        """first_half: of a slip's password; what is sent is the rest. is_decoy: never sent and never right. Raises
+        ServiceError COOL_DOWN or CODE_BUDGET_SPENT, with the refusal committed.
+        """
         for _ in range(_ATTEMPTS):
             try:
                 # The transaction ends, and keeps what it wrote, before a refusal is raised.
                 async with self._store.issuing(binding.subject_id) as issuing:
-                    result, spray = await self._issue(issuing, binding, destination, origin, least_digits)
+                    result, spray = await self._issue(issuing, binding, destination, origin, least_digits, first_half, is_decoy)
             except Conflict:
                 continue
             self._waker.wake()
@@ -102,14 +111,20 @@ class Challenges:
         raise unavailable()
 
     async def _issue(
-        self, issuing: Issuing, binding: Binding, destination: Destination | None, origin: Origin | None, least_digits: int
+        self,
+        issuing: Issuing,
+        binding: Binding,
+        destination: Destination,
+        origin: Origin | None,
+        least_digits: int,
+        first_half: str,
+        is_decoy: bool,
     ) -> tuple[Issued | Refused, Spray]:
         budget = await issuing.lock()
         now, spray, older = await issuing.open_of_flow(binding.flow_id)
-        is_public = destination is not None
         verdict = domain.admit(budget, binding.purpose, self._rules, now, max(least_digits, spray.least_digits))
         if isinstance(verdict, Refused):
-            refusal = Fact(OtpRefused(reason=verdict.reason, purpose=binding.purpose), is_public=is_public)
+            refusal = Fact(OtpRefused(reason=verdict.reason, purpose=binding.purpose), is_public=not is_decoy)
             # A stream of its own: the subject's id must not be an event's (rule 4), and there is no challenge.
             await issuing.insert(stamp(OtpEvent, uuid4(), 0, [refusal], now, origin))
             return verdict, spray
@@ -117,23 +132,20 @@ class Challenges:
             facts = domain.decide(older.challenge, GiveWay(), now)
             await issuing.append(*_change(older, facts, now, origin))
         is_password = binding.purpose in PASSWORD_LENGTHS
-        code = new_password(verdict.digits) if is_password else new_code(verdict.digits)
+        code = new_password(verdict.digits - len(first_half)) if is_password else new_code(verdict.digits)
         challenge_id, tag = uuid4(), new_tag()
-        mac = self._key.mac(challenge_id, code)
+        mac = self._key.mac(challenge_id, first_half + code)
         secret = IssuedSecret(
-            binding.subject_id, binding.flow_id, self._rules.tries, not is_public, mac if is_public else impossible_mac()
+            binding.subject_id, binding.flow_id, self._rules.tries, is_decoy, impossible_mac() if is_decoy else mac
         )
-        fact = domain.issued(binding.purpose, verdict.digits, now + self._rules.lifetime_of(binding.purpose))
+        expires_at = now + self._rules.lifetime_of(binding.purpose)
+        fact = domain.issued(binding.purpose, verdict.digits, expires_at, is_decoy=is_decoy)
         challenge = domain.evolve(None, fact, now, secret)
-        events = stamp(
-            OtpEvent, challenge_id, 0, [Fact(fact, seal_secret(self._seal, challenge_id, secret), is_public)], now, origin
-        )
-        parcel = Parcel(destination or decoy_destination(), code, tag)
+        # Public for a decoy too: the limits on an origin count what was asked for, or they would tell who is known.
+        events = stamp(OtpEvent, challenge_id, 0, [Fact(fact, seal_secret(self._seal, challenge_id, secret))], now, origin)
+        parcel = Parcel(destination, code, tag)
         budget = budget.within_window(now).with_issued(now, binding.purpose)
-        # The limits on an origin count what was asked for: otherwise they would tell who is known.
-        asked = [] if is_public else [Fact(DecoyIssued(purpose=binding.purpose))]
-        beside = stamp(OtpEvent, uuid4(), 0, asked, now, origin)
-        await issuing.open(challenge, budget, parcel.seal(self._seal, challenge_id), events, beside)
+        await issuing.open(challenge, budget, parcel.seal(self._seal, challenge_id), events)
         await issuing.count(now)
         return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down), spray
 
@@ -266,6 +278,6 @@ def _change(row: Row, facts: list[Message], now: datetime, origin: Origin | None
     challenge = row.challenge
     for fact in facts:
         challenge = domain.evolve(challenge, fact, now)
-    # What is known of a decoy stays here, from its first event to its last.
+    # What becomes of a decoy stays here.
     stored = [Fact(fact, is_public=not challenge.is_decoy) for fact in facts]
     return challenge, stamp(OtpEvent, row.id, row.version, stored, now, origin)

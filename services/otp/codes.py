@@ -8,6 +8,8 @@ from uuid import UUID
 
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_COMMANDED_PASSWORD,
+    OTP_PURPOSE_OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP,
     OTP_PURPOSE_PROPOSED_PASSWORD,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
     OtpPurpose,
@@ -15,12 +17,16 @@ from zasov.events.v1.otp_event_pb2 import (
 
 LENGTHS = (4, 6, 8)
 # One-time passwords are guessed at by whoever knows the number, without a flow of his own: 40 bits and more, against 3 tries.
-# Those of the site and of the handset differ in length, so that what is typed says which it is, and one guess tests one.
+# Those of the site, the handset and the office differ in length: what is typed says which it is, and one guess tests one.
 PASSWORD_LENGTHS: "dict[OtpPurpose.ValueType, int]" = {
     OTP_PURPOSE_TEMPORARY_PASSWORD: 8,
     OTP_PURPOSE_COMMANDED_PASSWORD: 10,
     OTP_PURPOSE_PROPOSED_PASSWORD: 10,
+    OTP_PURPOSE_OFFICE_PASSWORD: 12,
+    OTP_PURPOSE_OFFICE_SLIP: 12,
 }
+# Of a slip's password, what the office prints. Whoever has one half guesses at 30 bits, with 3 tries.
+FIRST_HALF = 6
 MAC_BYTES = 32
 _FORM = re.compile(r"[0-9]{4,8}")
 # Nothing that is mistaken for another when it is read off a handset.
@@ -50,6 +56,11 @@ def is_well_formed(text: str, purpose: "OtpPurpose.ValueType") -> bool:
     if purpose in PASSWORD_LENGTHS:
         return len(text) == PASSWORD_LENGTHS[purpose] and set(text) <= set(_ALPHABET)
     return len(text) in LENGTHS and _FORM.fullmatch(text) is not None
+
+
+def is_first_half(text: str, purpose: "OtpPurpose.ValueType") -> bool:
+    """Whether that is what must be given with a purpose: a slip's first half, and nothing with any other."""
+    return (len(text) == FIRST_HALF and set(text) <= set(_ALPHABET)) if purpose == OTP_PURPOSE_OFFICE_SLIP else not text
 
 
 class CodeKey:

@@ -22,11 +22,6 @@ class Destination:
     has_account: bool = False
 
 
-def decoy_destination() -> Destination:
-    """As long as a real one, so that sealing it takes as long and its row is no shorter."""
-    return Destination(phone="+70000000000", language="ru")
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Parcel:
     """Everything that a message needs."""

@@ -1,7 +1,8 @@
 """What a challenge is and when a subject may have another. Pure: no I/O, no clock, no randomness.
 
-A challenge is a stream: OtpIssued, then OtpFailed up to the number of tries, then at most one of OtpVerified,
-OtpSuperseded, OtpExpired. A wrong check that was under way meanwhile may still be recorded after that.
+A challenge is a stream: OtpIssued (DecoyIssued of one that is never right), then OtpFailed up to the number of tries, then
+at most one of OtpVerified, OtpSuperseded, OtpExpired. A wrong check that was under way meanwhile may still be recorded after
+that.
 """
 
 import struct
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from zasov.events.v1.otp_event_pb2 import (
+    DecoyIssued,
     OtpExpired,
     OtpFailed,
     OtpIssued,
@@ -41,7 +43,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IssuedSecret:
-    """What belongs to OtpIssued and may not leave the store (docs/architecture.md, rule 4): a challenge is rebuilt with it."""
+    """What of the first event may not leave the store (docs/architecture.md, rule 4): a challenge is rebuilt with it."""
 
     subject_id: UUID
     flow_id: UUID
@@ -61,7 +63,7 @@ class IssuedSecret:
     def from_bytes(cls, data: bytes) -> "IssuedSecret":
         """Raises ValueError."""
         if len(data) != cls._FORM.size or data[0] != cls._VERSION:
-            raise ValueError("not the secret of an OtpIssued")
+            raise ValueError("not the secret of a challenge")
         _, subject, flow, max_tries, is_decoy, mac = cls._FORM.unpack(data)
         return cls(UUID(bytes=subject), UUID(bytes=flow), max_tries, is_decoy, mac)
 
@@ -100,8 +102,8 @@ class Lapse:
     """Its time may be over."""
 
 
-def issued(purpose: Purpose, digits: int, expires_at: datetime) -> OtpIssued:
-    fact = OtpIssued(purpose=purpose, digits=digits)
+def issued(purpose: Purpose, digits: int, expires_at: datetime, *, is_decoy: bool = False) -> OtpIssued | DecoyIssued:
+    fact = (DecoyIssued if is_decoy else OtpIssued)(purpose=purpose, digits=digits)
     fact.expires_at.FromDatetime(expires_at)
     return fact
 
@@ -123,9 +125,9 @@ def decide(challenge: Challenge, command: CheckMade | GiveWay | Lapse, now: date
 
 
 def evolve(challenge: Challenge | None, fact: Message, at: datetime, secret: IssuedSecret | None = None) -> Challenge:
-    """`secret` is that of OtpIssued, and only of it. Raises ValueError for what can't follow."""
-    if isinstance(fact, OtpIssued):
-        if challenge is not None or secret is None:
+    """`secret` is that of the first event, and only of it. Raises ValueError for what can't follow."""
+    if isinstance(fact, OtpIssued | DecoyIssued):
+        if challenge is not None or secret is None or secret.is_decoy != isinstance(fact, DecoyIssued):
             raise ValueError("a challenge is issued once, with its secret")
         return Challenge(
             subject_id=secret.subject_id,
@@ -141,7 +143,7 @@ def evolve(challenge: Challenge | None, fact: Message, at: datetime, secret: Iss
             failures=0,
         )
     if challenge is None:
-        raise ValueError("a challenge begins with OtpIssued")
+        raise ValueError("a challenge begins with its issue")
     match fact:
         case OtpVerified():
             return replace(challenge, state=State.VERIFIED)

@@ -44,7 +44,7 @@ NOT_REBUILT = {
 
 @dataclass(frozen=True, slots=True)
 class _NoChallenge:
-    """A refusal or a decoy's notice: one event in a stream of its own, and no state."""
+    """A refusal: one event in a stream of its own, and no state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ _State: TypeAlias = Challenge | _NoChallenge | _Brake
 
 
 async def rebuild(settings: OtpSettings, *, replace: bool = False) -> Report:
-    """Compares otp's tables with its events. Needs the key that seals the secret of OtpIssued."""
+    """Compares otp's tables with its events. Needs the key that seals the secrets of challenges."""
     seal = Seal(read_key(settings.keys_dir / "otp-delivery.key"))
     return await chassis.rebuild(settings, projection(seal), replace=replace)
 
 
 def projection(seal: Seal) -> Projection[_State]:
     def step(state: _State | None, event: PastEvent) -> _State:
-        if state is None and isinstance(event.payload, OtpRefused | DecoyIssued):
+        if state is None and isinstance(event.payload, OtpRefused):
             return _NoChallenge()
         if isinstance(event.payload, CodesLengthened) and not isinstance(state, Challenge | _NoChallenge):
             if brake_stream(event.payload.digits) != event.stream_id:
@@ -73,7 +73,7 @@ def projection(seal: Seal) -> Projection[_State]:
             raise ValueError("a brake has no challenge")
         if isinstance(state, _NoChallenge):
             raise ValueError("nothing follows a refusal")
-        is_first = isinstance(event.payload, OtpIssued) and event.secret is not None
+        is_first = isinstance(event.payload, OtpIssued | DecoyIssued) and event.secret is not None
         secret = unseal_secret(seal, event.stream_id, event.secret or b"") if is_first else None
         return evolve(state, event.payload, event.occurred_at, secret)
 

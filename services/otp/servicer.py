@@ -51,9 +51,12 @@ class OtpServicer(OtpServiceServicer):
         binding = fields.binding(request)
         destination = fields.destination(request)
         origin = fields.origin(request)
+        fields.require("first_half", codes.is_first_half(request.first_half, request.purpose), "must be a slip's, of 6")
         fields.require("least_digits", request.least_digits in (0, *codes.LENGTHS), "must be 4, 6, 8 or unset")
         fields.check()
-        issued = await self._challenges.issue(binding, destination, origin, request.least_digits)
+        issued = await self._challenges.issue(
+            binding, destination, origin, request.least_digits, request.first_half, is_decoy=request.is_decoy
+        )
         return otp_pb.IssueResponse(
             challenge_id=str(issued.challenge_id),
             expires_at=_timestamp(issued.expires_at),
@@ -153,10 +156,7 @@ class _Fields:
         self.require("purpose", known, "must be given")
         return Binding(self.uuid("subject_id", request.subject_id), self.uuid("flow_id", request.flow_id), request.purpose)
 
-    def destination(self, request: otp_pb.IssueRequest) -> Destination | None:
-        """An unset one is a decoy's; one that is there must be whole."""
-        if not request.HasField("destination"):
-            return None
+    def destination(self, request: otp_pb.IssueRequest) -> Destination:
         destination = request.destination
         self.require("destination.language", destination.language in _LANGUAGES, "must be ru or en")
         if destination.WhichOneof("channel") == "email":

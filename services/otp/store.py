@@ -89,14 +89,11 @@ class Issuing:
         """Raises Conflict."""
         await _append(self._connection, challenge, events)
 
-    async def open(
-        self, challenge: Challenge, budget: Budget, sealed: bytes, events: StoredEvents, beside: StoredEvents
-    ) -> None:
-        """beside: of a stream that nobody else writes to; of a decoy, and none of a code, in the same round trip for both."""
+    async def open(self, challenge: Challenge, budget: Budget, sealed: bytes, events: StoredEvents) -> None:
+        """Stores a challenge that has just been issued."""
         await self._connection.execute(
             "SELECT open_challenge($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-            " $14, $15, $16, $17, $18, $19, $20, $21, $22),"
-            " insert_events($23, $24, $25, $26, $27, $28, $29, $30, $31)",
+            " $14, $15, $16, $17, $18, $19, $20, $21, $22)",
             challenge.subject_id,
             challenge.flow_id,
             challenge.purpose,
@@ -111,7 +108,6 @@ class Issuing:
             [at for at, _ in budget.issued],
             [purpose for _, purpose in budget.issued],
             *events.arguments(),
-            *beside.arguments(),
         )
 
     async def count(self, issued_at: datetime) -> None:

@@ -9,6 +9,7 @@ from tests.faults.history import Event, History
 from tests.faults.invariants.texts import by_text
 
 _SUCCESS = ("LoginSucceeded", "SessionStarted")
+_FROM_A_NEW_DEVICE = (*_SUCCESS, "SignedInFromNewDevice")
 _WRONG = ("LoginFailed",)
 _REFUSED = ("LoginRefused",)
 _RESET = ("PasswordReset", "SessionEnded", "SessionStarted")
@@ -25,7 +26,7 @@ _CONFIRM = {OK: [("OtpVerified",)], "CODE_REJECTED": [("OtpFailed",)], "CODE_DEA
 
 # For each kind of call and each answer: what the stores may hold on behalf of it. Answers not named leave nothing.
 OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
-    "sign_in": {OK: [_SUCCESS], **_GUESS},
+    "sign_in": {OK: [_SUCCESS, _FROM_A_NEW_DEVICE], **_GUESS},
     "change_password": {OK: [("PasswordChanged", "SessionEnded")], **_GUESS},
     "start_recovery": _START,
     "start_registration": _START,

@@ -9,7 +9,8 @@ from tests.faults.history import History, Sms
 # Which events ask for a message. A new kind of notice joins with a line.
 _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
-    ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("lockout", "AccountBlocked"),
+    ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
+    ("lockout", "AccountBlocked"),
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device"})

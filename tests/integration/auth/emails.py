@@ -57,7 +57,7 @@ async def goes_to(suite: Suite, grant: str) -> str:
     """Where the code of the grant goes, as its message would; "" for nowhere: a decoy is claimed by nobody."""
     challenge = await challenge_of(suite, grant)
     issued = await suite.otp_sql.fetchval(
-        "SELECT event_id FROM event WHERE stream_id = $1 AND version = 1 AND is_public", challenge
+        "SELECT event_id FROM event WHERE stream_id = $1 AND version = 1 AND type = 'OtpIssued'", challenge
     )
     if issued is None:
         return ""

@@ -25,6 +25,7 @@ from devstack.waiting import free_port
 from services.chassis.postgres import open_database
 from services.notifier import domain
 from services.notifier.domain import ChannelId, Kind, PartState, Wanted
+from services.notifier.limits.store import SendingLimits
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
 from tests.integration.auth.conftest import StartSuite
@@ -62,7 +63,7 @@ class Notifier:
         wanted = Wanted(uuid4(), challenge, Kind.CODE, now, now + timedelta(minutes=5))
         leased = await self.store.accept("test", challenge, 1, wanted, mine=True)
         assert leased is not None
-        begun = await self.store.begin(replace(leased, message=domain.claimed(leased.message, channel)))
+        begun = await self.store.begin(replace(leased, message=domain.claimed(leased.message, channel)), to=None)
         assert begun is not None
         return begun
 
@@ -72,7 +73,8 @@ async def notifier(databases: Databases) -> AsyncIterator[Notifier]:
     with databases.borrowed(services.chassis, services.notifier) as url:
         settings = NotifierSettings(postgres_url=url, listen=f"127.0.0.1:{free_port()}")
         async with running(services.notifier.roles.server, settings), open_database(settings) as database:
-            yield Notifier(settings.listen, Store(database, settings.policy(), timedelta(seconds=30)))
+            limits = SendingLimits({}, bytes(32), range_digits=4, home=())
+            yield Notifier(settings.listen, Store(database, settings.policy(), timedelta(seconds=30), limits))
 
 
 StartTelling = Callable[..., Awaitable[Suite]]

@@ -283,8 +283,8 @@ async def test_a_recovery_of_a_number_that_nobody_has_looks_the_same_and_leads_n
         at_known = await refusal(recovery.confirm(known.grant, wrong))
         assert at_known == await refusal(recovery.confirm(unknown.grant, code)), "whatever is entered"
     assert at_known.reason == "CODE_DEAD"
-    decoy = await suite.otp_sql.fetchrow("SELECT is_public FROM event WHERE type = 'OtpIssued' ORDER BY is_public")
-    assert not decoy["is_public"], "nobody is sent anything"
+    issued = "SELECT count(*) FILTER (WHERE type = 'DecoyIssued') = 1 FROM event WHERE version = 1 AND type <> 'OtpRefused'"
+    assert await suite.otp_sql.fetchval(issued), "nobody is sent anything"
     assert await suite.accounts() == 1
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from zasov.events.v1.auth_event_pb2 import (
+    ContactChanged,
+    ContactChangeRequested,
     ContactReplaced,
     PasswordChanged,
     PasswordProposalRefused,
@@ -13,7 +15,12 @@ from zasov.events.v1.auth_event_pb2 import (
     SmsCommandNotUnderstood,
     TemporaryPasswordUsed,
 )
-from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_PROPOSED_PASSWORD, OTP_PURPOSE_TEMPORARY_PASSWORD
+from zasov.events.v1.otp_event_pb2 import (
+    OTP_PURPOSE_OFFICE_PASSWORD,
+    OTP_PURPOSE_OFFICE_SLIP,
+    OTP_PURPOSE_PROPOSED_PASSWORD,
+    OTP_PURPOSE_TEMPORARY_PASSWORD,
+)
 
 from devstack.handsets import Handsets
 from devstack.mail_sink import MailSink
@@ -50,7 +57,10 @@ CAUSES: dict[Kind, Callable[[], Event]] = {
     Kind.SIGN_IN_REOPENED: lambda: auth_event(PasswordReset(credential_version=2, lifted_block=True)),
     Kind.TEMPORARY_PASSWORD_USED: lambda: auth_event(TemporaryPasswordUsed(credential_version=2, lifted_block=True)),
     Kind.NEW_DEVICE: lambda: auth_event(SignedInFromNewDevice(session_id="018f0000-0000-7000-8000-000000000000")),
-    Kind.CONTACT_CHANGED: lambda: auth_event(ContactReplaced()),
+    Kind.CONTACT_CHANGED: lambda: auth_event(ContactReplaced(part=ContactChanged.PART_PHONE)),
+    Kind.OFFICE_PASSWORD: lambda: otp_issued(purpose=OTP_PURPOSE_OFFICE_PASSWORD),
+    Kind.OFFICE_SLIP: lambda: otp_issued(purpose=OTP_PURPOSE_OFFICE_SLIP),
+    Kind.CONTACT_CHANGE_REQUESTED: lambda: auth_event(ContactChangeRequested()),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -70,6 +70,17 @@ async def test_what_was_known_some_time_ago_is_told_as_it_was_then(notifier: Not
     # Ages grow while this test goes on: one second more is before all of it.
     assert await views.known(event.stream_id, accepted + timedelta(seconds=1)) is None
     assert accepted >= delivered
+
+
+async def test_of_a_stream_that_asked_for_nothing_nothing_is_known_whoever_else_asked(
+    notifier: Notifier, database: Database
+) -> None:
+    event = otp_issued()
+    await notifier.meet(event)
+    await comes_to(database, event, "delivered")
+    views = Views(database)
+    for beside in (event.stream_id.int - 1, event.stream_id.int + 1):
+        assert await views.known(UUID(int=beside), timedelta(0)) is None
 
 
 async def test_of_recent_codes_it_is_told_how_many_had_arrived_in_time(

@@ -44,10 +44,10 @@ class Otp:
         self.seal = Seal(read_key(settings.keys_dir / "otp-delivery.key"))
 
     async def issue(self, subject: UUID, flow: UUID, purpose: int = RECOVERY, *, decoy: bool = False, **other: Any) -> Any:
-        destination = None if decoy else otp_pb.Destination(phone=PHONE, language="ru")
         request = otp_pb.IssueRequest(
-            subject_id=str(subject), flow_id=str(flow), purpose=purpose, destination=destination, **other
-        )
+            subject_id=str(subject), flow_id=str(flow), purpose=purpose, is_decoy=decoy, **other,
+            destination=otp_pb.Destination(phone=PHONE, language="ru"),
+        )  # fmt: skip
         return await self.codes.Issue(request, timeout=10)
 
     async def verify(self, issued: Any, subject: UUID, flow: UUID, code: str, purpose: int = RECOVERY) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.notifier.limits.domain import Admitted, Count, LimitId, OverLimit, Refused, Rule, decide
@@ -80,6 +80,7 @@ def test_since_is_when_the_oldest_that_counts_went_out() -> None:
 
 
 @given(st.lists(st.integers(0, 3 * 3600), min_size=1, max_size=120), st.integers(1, 6))
+@example(list(range(0, 3 * 3600, 300)), 1)
 def test_no_span_of_an_hour_holds_more_than_the_limit_wherever_it_begins(seconds: list[int], most: int) -> None:
     rule, count, out = Rule(most, most, HOUR), Count(), []
     for second in sorted(seconds):

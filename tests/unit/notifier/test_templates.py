@@ -27,6 +27,9 @@ PARTS = {
     Kind.TEMPORARY_PASSWORD_USED: {"ru": 3, "en": 2},
     Kind.NEW_DEVICE: {"ru": 3, "en": 2},
     Kind.CONTACT_CHANGED: {"ru": 3, "en": 2},
+    Kind.OFFICE_PASSWORD: {"ru": 3, "en": 2},
+    Kind.OFFICE_SLIP: {"ru": 3, "en": 2},
+    Kind.CONTACT_CHANGE_REQUESTED: {"ru": 3, "en": 1},
 }
 
 

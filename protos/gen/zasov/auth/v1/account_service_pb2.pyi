@@ -231,3 +231,48 @@ class SetLanguageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetLanguageResponse: _TypeAlias = SetLanguageResponse  # noqa: Y015
+
+@_typing.final
+class CancelContactChangeRequest(_message.Message):
+    """Stops a new phone number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """Of the session in which it is done."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelContactChangeRequest: _TypeAlias = CancelContactChangeRequest  # noqa: Y015
+
+@_typing.final
+class CancelContactChangeResponse(_message.Message):
+    """Stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelContactChangeResponse: _TypeAlias = CancelContactChangeResponse  # noqa: Y015

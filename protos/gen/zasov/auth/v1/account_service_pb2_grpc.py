@@ -55,6 +55,11 @@ class AccountServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.FromString,
                 _registered_method=True)
+        self.CancelContactChange = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/CancelContactChange',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -94,6 +99,14 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelContactChange(self, request, context):
+        """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+        Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +129,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.SetLanguage,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.SerializeToString,
+            ),
+            'CancelContactChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelContactChange,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -227,6 +245,33 @@ class AccountService:
             '/zasov.auth.v1.AccountService/SetLanguage',
             zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_account__service__pb2.SetLanguageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelContactChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/CancelContactChange',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class AccountServiceStub:
     """
     SetLanguage: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetLanguageRequest, _account_service_pb2.SetLanguageResponse]
     """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
+    CancelContactChange: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]
+    """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -71,6 +75,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     SetLanguage: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetLanguageRequest, _account_service_pb2.SetLanguageResponse]  # type: ignore[assignment]
     """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
+    CancelContactChange: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CancelContactChangeRequest, _account_service_pb2.CancelContactChangeResponse]  # type: ignore[assignment]
+    """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a signed-in subscriber does with the account."""
@@ -114,5 +122,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.SetLanguageResponse, _abc.Awaitable[_account_service_pb2.SetLanguageResponse]]:
         """The language of all further messages (M20). Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED SESSION_INVALID."""
+
+    @_abc_1.abstractmethod
+    def CancelContactChange(
+        self,
+        request: _account_service_pb2.CancelContactChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.CancelContactChangeResponse, _abc.Awaitable[_account_service_pb2.CancelContactChangeResponse]]:
+        """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
+        Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -47,6 +47,10 @@ class AuthEvent(_message.Message):
     CONTACT_REPLACED_FIELD_NUMBER: _builtins.int
     PASSWORD_PROVEN_FIELD_NUMBER: _builtins.int
     SIGNED_IN_FROM_NEW_DEVICE_FIELD_NUMBER: _builtins.int
+    RECOVERY_STARTED_AT_OFFICE_FIELD_NUMBER: _builtins.int
+    CONTACT_CHANGE_REQUESTED_FIELD_NUMBER: _builtins.int
+    CONTACT_CHANGE_APPROVED_FIELD_NUMBER: _builtins.int
+    CONTACT_CHANGE_CANCELLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -87,6 +91,14 @@ class AuthEvent(_message.Message):
     def password_proven(self) -> Global___PasswordProven: ...
     @_builtins.property
     def signed_in_from_new_device(self) -> Global___SignedInFromNewDevice: ...
+    @_builtins.property
+    def recovery_started_at_office(self) -> Global___RecoveryStartedAtOffice: ...
+    @_builtins.property
+    def contact_change_requested(self) -> Global___ContactChangeRequested: ...
+    @_builtins.property
+    def contact_change_approved(self) -> Global___ContactChangeApproved: ...
+    @_builtins.property
+    def contact_change_cancelled(self) -> Global___ContactChangeCancelled: ...
     def __init__(
         self,
         *,
@@ -108,12 +120,16 @@ class AuthEvent(_message.Message):
         contact_replaced: Global___ContactReplaced | None = ...,
         password_proven: Global___PasswordProven | None = ...,
         signed_in_from_new_device: Global___SignedInFromNewDevice | None = ...,
+        recovery_started_at_office: Global___RecoveryStartedAtOffice | None = ...,
+        contact_change_requested: Global___ContactChangeRequested | None = ...,
+        contact_change_approved: Global___ContactChangeApproved | None = ...,
+        contact_change_cancelled: Global___ContactChangeCancelled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -688,6 +704,8 @@ class SessionEnded(_message.Message):
         """A new password ends all other sessions (M8, M19)."""
         REASON_TEMPORARY_PASSWORD: SessionEnded._Reason.ValueType  # 2
         """A one-time password ends all sessions (M5)."""
+        REASON_OFFICE: SessionEnded._Reason.ValueType  # 3
+        """A new phone number was put on file at an office (M18)."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """Why."""
@@ -698,6 +716,8 @@ class SessionEnded(_message.Message):
     """A new password ends all other sessions (M8, M19)."""
     REASON_TEMPORARY_PASSWORD: SessionEnded.Reason.ValueType  # 2
     """A one-time password ends all sessions (M5)."""
+    REASON_OFFICE: SessionEnded.Reason.ValueType  # 3
+    """A new phone number was put on file at an office (M18)."""
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ALL_EXCEPT_SESSION_ID_FIELD_NUMBER: _builtins.int
@@ -728,3 +748,258 @@ class SessionEnded(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_scope) -> _WhichOneofReturnType_scope | None: ...
 
 Global___SessionEnded: _TypeAlias = SessionEnded  # noqa: Y015
+
+@_typing.final
+class StaffPseudonyms(_message.Message):
+    """Who acted at an office, as pseudonyms: HMAC-SHA-256 under the month's key, 16 bytes as hexadecimal digits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    STAFF_PSEUDONYM_FIELD_NUMBER: _builtins.int
+    OFFICE_PSEUDONYM_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Names the monthly key; pseudonyms compare only within one key."""
+    staff_pseudonym: _builtins.str
+    """Who."""
+    office_pseudonym: _builtins.str
+    """Where."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        staff_pseudonym: _builtins.str = ...,
+        office_pseudonym: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "office_pseudonym", b"office_pseudonym", "staff_pseudonym", b"staff_pseudonym"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StaffPseudonyms: _TypeAlias = StaffPseudonyms  # noqa: Y015
+
+@_typing.final
+class RecoveryStartedAtOffice(_message.Message):
+    """Staff checked the owner's document at an office and started a recovery (M18). Nothing changes by it until the subscriber
+    acts, or a new number is carried out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RecoveryStartedAtOffice._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: RecoveryStartedAtOffice._Reason.ValueType  # 0
+        """Never sent."""
+        REASON_PASSWORD_FORGOTTEN: RecoveryStartedAtOffice._Reason.ValueType  # 1
+        """The password is forgotten."""
+        REASON_BLOCKED: RecoveryStartedAtOffice._Reason.ValueType  # 2
+        """Sign-in is blocked."""
+        REASON_PHONE_LOST: RecoveryStartedAtOffice._Reason.ValueType  # 3
+        """The phone or its SIM card is lost or stolen."""
+        REASON_NUMBER_CHANGED: RecoveryStartedAtOffice._Reason.ValueType  # 4
+        """The number is not the subscriber's any more."""
+        REASON_TAKEN_OVER: RecoveryStartedAtOffice._Reason.ValueType  # 5
+        """Somebody else has got in, or may have."""
+        REASON_OTHER: RecoveryStartedAtOffice._Reason.ValueType  # 6
+        """None of these."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+        """Why the subscriber came."""
+
+    REASON_UNSPECIFIED: RecoveryStartedAtOffice.Reason.ValueType  # 0
+    """Never sent."""
+    REASON_PASSWORD_FORGOTTEN: RecoveryStartedAtOffice.Reason.ValueType  # 1
+    """The password is forgotten."""
+    REASON_BLOCKED: RecoveryStartedAtOffice.Reason.ValueType  # 2
+    """Sign-in is blocked."""
+    REASON_PHONE_LOST: RecoveryStartedAtOffice.Reason.ValueType  # 3
+    """The phone or its SIM card is lost or stolen."""
+    REASON_NUMBER_CHANGED: RecoveryStartedAtOffice.Reason.ValueType  # 4
+    """The number is not the subscriber's any more."""
+    REASON_TAKEN_OVER: RecoveryStartedAtOffice.Reason.ValueType  # 5
+    """Somebody else has got in, or may have."""
+    REASON_OTHER: RecoveryStartedAtOffice.Reason.ValueType  # 6
+    """None of these."""
+
+    class _How:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _HowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RecoveryStartedAtOffice._How.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        HOW_UNSPECIFIED: RecoveryStartedAtOffice._How.ValueType  # 0
+        """Never sent."""
+        HOW_ON_FILE: RecoveryStartedAtOffice._How.ValueType  # 1
+        """A one-time password to the contact on file."""
+        HOW_SLIP: RecoveryStartedAtOffice._How.ValueType  # 2
+        """Half a one-time password on a slip, half to the contact on file."""
+        HOW_NEW_PHONE: RecoveryStartedAtOffice._How.ValueType  # 3
+        """A number that isn't on file: a ContactChangeRequested follows."""
+
+    class How(_How, metaclass=_HowEnumTypeWrapper):
+        """How the subscriber is to get in again."""
+
+    HOW_UNSPECIFIED: RecoveryStartedAtOffice.How.ValueType  # 0
+    """Never sent."""
+    HOW_ON_FILE: RecoveryStartedAtOffice.How.ValueType  # 1
+    """A one-time password to the contact on file."""
+    HOW_SLIP: RecoveryStartedAtOffice.How.ValueType  # 2
+    """Half a one-time password on a slip, half to the contact on file."""
+    HOW_NEW_PHONE: RecoveryStartedAtOffice.How.ValueType  # 3
+    """A number that isn't on file: a ContactChangeRequested follows."""
+
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    reason: Global___RecoveryStartedAtOffice.Reason.ValueType
+    """Why."""
+    how: Global___RecoveryStartedAtOffice.How.ValueType
+    """How."""
+    @_builtins.property
+    def by(self) -> Global___StaffPseudonyms:
+        """Who and where."""
+
+    def __init__(
+        self,
+        *,
+        by: Global___StaffPseudonyms | None = ...,
+        reason: Global___RecoveryStartedAtOffice.Reason.ValueType = ...,
+        how: Global___RecoveryStartedAtOffice.How.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "how", b"how", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryStartedAtOffice: _TypeAlias = RecoveryStartedAtOffice  # noqa: Y015
+
+@_typing.final
+class ContactChangeRequested(_message.Message):
+    """A phone number that isn't on file was named at an office; it needs a second approver and a delay. The subscriber is told.
+    Follows its RecoveryStartedAtOffice.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    APPROVE_BY_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.str
+    """UUID."""
+    @_builtins.property
+    def approve_by(self) -> _timestamp_pb2.Timestamp:
+        """Unless it is approved by then it lapses."""
+
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.str = ...,
+        approve_by: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_by", b"approve_by"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_by", b"approve_by", "change_id", b"change_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactChangeRequested: _TypeAlias = ContactChangeRequested  # noqa: Y015
+
+@_typing.final
+class ContactChangeApproved(_message.Message):
+    """Another member of staff approved it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CARRIED_OUT_FROM_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.str
+    """UUID."""
+    @_builtins.property
+    def by(self) -> Global___StaffPseudonyms:
+        """Who and where."""
+
+    @_builtins.property
+    def carried_out_from(self) -> _timestamp_pb2.Timestamp:
+        """It is carried out then or soon after, by a ContactChanged with VIA_OFFICE, unless it is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.str = ...,
+        by: Global___StaffPseudonyms | None = ...,
+        carried_out_from: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "carried_out_from", b"carried_out_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "carried_out_from", b"carried_out_from", "change_id", b"change_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactChangeApproved: _TypeAlias = ContactChangeApproved  # noqa: Y015
+
+@_typing.final
+class ContactChangeCancelled(_message.Message):
+    """The number is not put on file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ContactChangeCancelled._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: ContactChangeCancelled._Reason.ValueType  # 0
+        """Never sent."""
+        REASON_SUBSCRIBER: ContactChangeCancelled._Reason.ValueType  # 1
+        """The subscriber, in a session."""
+        REASON_NEW_PASSWORD: ContactChangeCancelled._Reason.ValueType  # 2
+        """A new password was set, or a one-time one used, since it was asked for."""
+        REASON_LAPSED: ContactChangeCancelled._Reason.ValueType  # 3
+        """Nobody approved it in time."""
+        REASON_NUMBER_TAKEN: ContactChangeCancelled._Reason.ValueType  # 4
+        """The number leads to another account by now."""
+        REASON_SUPERSEDED: ContactChangeCancelled._Reason.ValueType  # 5
+        """Another number was named at an office."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+        """What ended it."""
+
+    REASON_UNSPECIFIED: ContactChangeCancelled.Reason.ValueType  # 0
+    """Never sent."""
+    REASON_SUBSCRIBER: ContactChangeCancelled.Reason.ValueType  # 1
+    """The subscriber, in a session."""
+    REASON_NEW_PASSWORD: ContactChangeCancelled.Reason.ValueType  # 2
+    """A new password was set, or a one-time one used, since it was asked for."""
+    REASON_LAPSED: ContactChangeCancelled.Reason.ValueType  # 3
+    """Nobody approved it in time."""
+    REASON_NUMBER_TAKEN: ContactChangeCancelled.Reason.ValueType  # 4
+    """The number leads to another account by now."""
+    REASON_SUPERSEDED: ContactChangeCancelled.Reason.ValueType  # 5
+    """Another number was named at an office."""
+
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    change_id: _builtins.str
+    """UUID."""
+    reason: Global___ContactChangeCancelled.Reason.ValueType
+    """What ended it."""
+    def __init__(
+        self,
+        *,
+        change_id: _builtins.str = ...,
+        reason: Global___ContactChangeCancelled.Reason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_id", b"change_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactChangeCancelled: _TypeAlias = ContactChangeCancelled  # noqa: Y015

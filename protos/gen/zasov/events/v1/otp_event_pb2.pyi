@@ -41,6 +41,10 @@ class _OtpPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtpPurpose
     """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
     OTP_PURPOSE_EMAIL: _OtpPurpose.ValueType  # 6
     """Proves an email address that is to be put on file (M11)."""
+    OTP_PURPOSE_OFFICE_PASSWORD: _OtpPurpose.ValueType  # 7
+    """The same, sent after the owner's document was checked at an office (M18)."""
+    OTP_PURPOSE_OFFICE_SLIP: _OtpPurpose.ValueType  # 8
+    """The same, of two halves: one on a slip that the office prints, one sent (M18)."""
 
 class OtpPurpose(_OtpPurpose, metaclass=_OtpPurposeEnumTypeWrapper):
     """What a code is good for; a code of one purpose opens nothing else."""
@@ -61,6 +65,10 @@ OTP_PURPOSE_PROPOSED_PASSWORD: OtpPurpose.ValueType  # 5
 """The same, in answer to a password that the handset's SMS proposed: the sign-in with it can make that one permanent (M6)."""
 OTP_PURPOSE_EMAIL: OtpPurpose.ValueType  # 6
 """Proves an email address that is to be put on file (M11)."""
+OTP_PURPOSE_OFFICE_PASSWORD: OtpPurpose.ValueType  # 7
+"""The same, sent after the owner's document was checked at an office (M18)."""
+OTP_PURPOSE_OFFICE_SLIP: OtpPurpose.ValueType  # 8
+"""The same, of two halves: one on a slip that the office prints, one sent (M18)."""
 Global___OtpPurpose: _TypeAlias = OtpPurpose  # noqa: Y015
 
 @_typing.final
@@ -133,7 +141,7 @@ class OtpIssued(_message.Message):
     purpose: Global___OtpPurpose.ValueType
     """What it is good for."""
     digits: _builtins.int
-    """Number of characters: 4, 6 or 8 digits; of a one-time password 8 or 10 letters and digits."""
+    """Number of characters: 4, 6 or 8 digits; of a one-time password 8, 10 or 12 letters and digits."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this it is refused, and an undelivered message is not to be delivered."""
@@ -156,22 +164,32 @@ Global___OtpIssued: _TypeAlias = OtpIssued  # noqa: Y015
 @_typing.final
 class DecoyIssued(_message.Message):
     """A code was asked for on behalf of somebody unknown, and answered as if there were one. Nothing is sent. It is here for the
-    soft limits on its origin, which must not tell the known from the unknown. In a stream of its own.
+    soft limits on its origin, which must not tell the known from the unknown. Nothing that follows it is published.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PURPOSE_FIELD_NUMBER: _builtins.int
+    DIGITS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
     purpose: Global___OtpPurpose.ValueType
     """What the code would have been good for."""
+    digits: _builtins.int
+    """Number of characters that it would have had."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this it is refused like any other."""
+
     def __init__(
         self,
         *,
         purpose: Global___OtpPurpose.ValueType = ...,
+        digits: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digits", b"digits", "expires_at", b"expires_at", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -133,6 +133,8 @@ class IssueRequest(_message.Message):
     ORIGIN_FIELD_NUMBER: _builtins.int
     LEAST_DIGITS_FIELD_NUMBER: _builtins.int
     HAS_ACCOUNT_FIELD_NUMBER: _builtins.int
+    FIRST_HALF_FIELD_NUMBER: _builtins.int
+    IS_DECOY_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
     """UUID: the account, or the guard of an identifier that resolves to nothing. Cool-down and budget are counted by it."""
     flow_id: _builtins.str
@@ -143,9 +145,17 @@ class IssueRequest(_message.Message):
     """The code has at least so many digits: 4, 6 or 8; 0: as otp itself finds right. It finds more right, never fewer."""
     has_account: _builtins.bool
     """Whether the destination belongs to somebody who has an account. Told to the notifier at the claim and to nobody else."""
+    first_half: _builtins.str
+    """For OTP_PURPOSE_OFFICE_SLIP, and only there: the half that the recipient is given otherwise, 6 capitals and digits. The
+    password is this and what is sent. It is kept nowhere.
+    """
+    is_decoy: _builtins.bool
+    """For somebody unknown: it costs and answers the same, is never delivered, never right. The destination is nobody's then, and
+    there for the time that it takes.
+    """
     @_builtins.property
     def destination(self) -> Global___Destination:
-        """Where it goes. Unset: a decoy for somebody unknown; it costs and answers the same, is never delivered, never right."""
+        """Where it goes."""
 
     @_builtins.property
     def origin(self) -> _meta_pb2.Origin:
@@ -161,10 +171,12 @@ class IssueRequest(_message.Message):
         origin: _meta_pb2.Origin | None = ...,
         least_digits: _builtins.int = ...,
         has_account: _builtins.bool = ...,
+        first_half: _builtins.str = ...,
+        is_decoy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "flow_id", b"flow_id", "has_account", b"has_account", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "first_half", b"first_half", "flow_id", b"flow_id", "has_account", b"has_account", "is_decoy", b"is_decoy", "least_digits", b"least_digits", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,7 +245,7 @@ class VerifyRequest(_message.Message):
     purpose: _otp_event_pb2.OtpPurpose.ValueType
     """As at Issue."""
     code: _builtins.str
-    """As the subscriber typed it: digits; a one-time password in capitals and digits."""
+    """As the subscriber typed it: digits; a one-time password in capitals and digits, a slip's in whole."""
     @_builtins.property
     def origin(self) -> _meta_pb2.Origin:
         """Where the request came from, as pseudonyms."""
