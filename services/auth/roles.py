@@ -9,7 +9,6 @@ from uuid import UUID
 
 import grpc
 from aiokafka import ConsumerRecord
-from argon2 import PasswordHasher
 from google.protobuf.message import DecodeError
 from zasov.auth.v1.account_service_pb2_grpc import add_AccountServiceServicer_to_server
 from zasov.auth.v1.captcha_service_pb2_grpc import add_CaptchaServiceServicer_to_server
@@ -25,7 +24,6 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.events.v1.notifier_event_pb2 import NotifierEvent
 from zasov.events.v1.otp_event_pb2 import (
     OTP_PURPOSE_EMAIL,
-    OTP_PURPOSE_RECOVERY,
     OTP_PURPOSE_REGISTRATION,
     OTP_PURPOSE_TEMPORARY_PASSWORD,
 )
@@ -33,56 +31,54 @@ from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 from zasov.notifier.v1.notifier_service_pb2_grpc import NotifierServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
-from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
-from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
-from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
-from services.auth.captcha_tokens import TokenCaptcha
+from services.auth.assembly import (
+    accounts_of,
+    captcha_of,
+    commands_of,
+    hasher_of,
+    lookup_of,
+    notices_of,
+    recovery_of,
+    staff_desk_of,
+    usual_deliveries,
+)
+from services.auth.captcha import UsedCaptchas
+from services.auth.captcha_pictures import DrawingLine
 from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
-from services.auth.commands import Commands, ShortNumbers, obey
+from services.auth.commands import obey
 from services.auth.delivery import Deliveries, Messages
-from services.auth.destinations import Channel
 from services.auth.email_change import EmailChange
 from services.auth.flows import Flows
 from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
-from services.auth.identifiers import LookupKey
 from services.auth.inbound import open_inbound_texts
 from services.auth.masks import Shares
-from services.auth.notices import Notices
 from services.auth.office import ContactChanges, Office, carry_out_for_ever
-from services.auth.office_servicer import StaffServicer
 from services.auth.office_staff import StaffDesk
 from services.auth.office_store import PendingChanges
 from services.auth.provisioning import Provisioning
-from services.auth.provisioning_servicer import ProvisioningServicer
-from services.auth.recovery import Recovery
-from services.auth.servicers import (
-    AccountServicer,
-    CaptchaServicer,
-    DeliveryServicer,
-    RecoveryServicer,
-    RegistrationServicer,
-    SignInServicer,
-    TokenServicer,
-)
+from services.auth.servicers.account import AccountServicer
+from services.auth.servicers.captcha import CaptchaServicer
+from services.auth.servicers.delivery import DeliveryServicer
+from services.auth.servicers.office import StaffServicer
+from services.auth.servicers.provisioning import ProvisioningServicer
+from services.auth.servicers.recovery import RecoveryServicer, RegistrationServicer
+from services.auth.servicers.sign_in import SignInServicer, TokenServicer
 from services.auth.settings import AuthSettings
 from services.auth.sign_in import SignIn
-from services.auth.signed_tokens import TokenKey, read_public_key
 from services.auth.temporary import TemporaryPasswords
-from services.auth.vault import Vaults
 from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle
-from services.chassis.outbox_relay import OutboxWaker
-from services.chassis.postgres import AWAY, Database, open_database
-from services.chassis.protocol_trace import OFF, ProtocolTrace, open_trace
+from services.chassis.postgres import AWAY, open_database
+from services.chassis.protocol_trace import open_trace
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.replay import DeadLetterTopics
 from services.chassis.rpc_clients import open_channel
 from services.chassis.rpc_server import serving
-from services.chassis.sealing import PublicSeal, Seal, read_key
+from services.chassis.sealing import Seal, read_key
 from services.chassis.shielded import Shielded
 from services.chassis.streams import Consumer, Poison
 from services.chassis.telemetry import error_name, logger
@@ -104,12 +100,12 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         trace = stack.enter_context(open_trace(settings.protocol_trace, "auth", "server"))
         database = await stack.enter_async_context(open_database(settings))
         accounts = accounts_of(settings, database, trace)
-        lookup, pseudonyms = _lookup(settings), Pseudonyms(settings.keys_dir / "pseudonyms")
+        lookup, pseudonyms = lookup_of(settings), Pseudonyms(settings.keys_dir / "pseudonyms")
         lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
         notifier_channel = await stack.enter_async_context(open_channel(settings.notifier_address))
         lockout = LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, trace)
-        line = HashingLine(_hasher(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
+        line = HashingLine(hasher_of(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
@@ -118,26 +114,26 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         flows = Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s))
         drawing, used_captchas = DrawingLine(settings.captcha_places), UsedCaptchas(database)
         stack.callback(drawing.close)
-        captcha = _captcha(settings, used_captchas, flows_seal, drawing)
+        captcha = captcha_of(settings, used_captchas, flows_seal, drawing)
         sign_in = SignIn(accounts, guesses, lockout, line, lookup, pseudonyms, timedelta(days=settings.session_days), captcha)
         codes = Codes(OtpServiceStub(otp_channel), settings.call_timeout_s)
-        recovery = _recovery(settings, accounts, flows, codes, lockout, line, shielded, captcha)
+        recovery = recovery_of(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
         email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, shielded)
         messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
         deliveries = Deliveries(
-            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), _usual_deliveries(settings)
+            flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), usual_deliveries(settings)
         )
         choice = ChoiceOfContact(recovery, Shares(settings.decoy_email_share, settings.decoy_phone_share))
         provisioning = Provisioning(accounts, lockout, settings.default_language, shielded)
-        notices = _notices(settings, database, accounts)
+        notices = notices_of(settings, database, accounts)
         changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
         contact_changes = ContactChanges(accounts, changes)
         housekeeping = [flows.remove_expired, used_captchas.remove_expired]
         staffed: tuple[Office, StaffDesk] | None = None
         if settings.office_recovery:
-            desk = _staff_desk(settings, database, lookup, pseudonyms)
+            desk = staff_desk_of(settings, database, lookup, pseudonyms)
             office = Office(
                 accounts, changes, desk, temporary, lookup,
                 timedelta(seconds=settings.office_delay_s), timedelta(seconds=settings.office_approval_s),
@@ -171,7 +167,7 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
         accounts = accounts_of(settings, database)
-        notices = _notices(settings, database, accounts)
+        notices = notices_of(settings, database, accounts)
         texts = await stack.enter_async_context(open_inbound_texts(settings))
         commands = await commands_of(settings, stack, database, accounts)
         put_aside = await stack.enter_async_context(dead_letters(settings, DEAD_LETTERS))
@@ -209,106 +205,6 @@ async def worker(settings: AuthSettings, life: Lifecycle) -> None:
 
 async def relay(settings: AuthSettings, life: Lifecycle) -> None:
     await outbox_relay.relay(settings, life, service="auth", topic=streams.AUTH_EVENTS, envelope="AuthEvent")
-
-
-async def commands_of(settings: AuthSettings, stack: AsyncExitStack, database: Database, accounts: Accounts) -> Commands:
-    lockout_channel = await stack.enter_async_context(open_channel(settings.lockout_address))
-    otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
-    line = HashingLine(_hasher(settings), 1, settings.hash_places, settings.hash_places_per_subject)
-    stack.callback(line.close)
-    shielded = Shielded()
-    stack.push_async_callback(shielded.drain)
-    flows_seal = Seal(read_key(settings.keys_dir / "auth-flows.key"))
-    recovery = _recovery(
-        settings,
-        accounts,
-        Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s)),
-        Codes(OtpServiceStub(otp_channel), settings.call_timeout_s),
-        LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s),
-        line,
-        shielded,
-        NoCaptcha(),
-    )
-    temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
-    return Commands(accounts, temporary, line, ShortNumbers(settings.sms_password_number, settings.sms_proposal_number))
-
-
-def _recovery(
-    settings: AuthSettings,
-    accounts: Accounts,
-    flows: Flows,
-    codes: Codes,
-    lockout: LockoutClient,
-    line: HashingLine,
-    shielded: Shielded,
-    captcha: Captcha,
-) -> Recovery:
-    return Recovery(
-        purpose=OTP_PURPOSE_RECOVERY,
-        accounts=accounts,
-        flows=flows,
-        codes=codes,
-        lockout=lockout,
-        line=line,
-        lookup=_lookup(settings),
-        pseudonyms=Pseudonyms(settings.keys_dir / "pseudonyms"),
-        session_lifetime=timedelta(days=settings.session_days),
-        default_language=settings.default_language,
-        shielded=shielded,
-        captcha=captcha,
-    )
-
-
-def _usual_deliveries(settings: AuthSettings) -> dict[Channel | None, float]:
-    sms, email = settings.decoys_delivered_sms, settings.decoys_delivered_email
-    return {None: sms, Channel.PHONE: sms, Channel.EMAIL: email}
-
-
-def _lookup(settings: AuthSettings) -> LookupKey:
-    return LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
-
-
-def accounts_of(settings: AuthSettings, database: Database, trace: ProtocolTrace = OFF) -> Accounts:
-    return Accounts(
-        database,
-        OutboxWaker(database),
-        _lookup(settings),
-        Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
-        timedelta(seconds=settings.notice_lifetime_s),
-        settings.pace(),
-        trace,
-    )
-
-
-def _notices(settings: AuthSettings, database: Database, accounts: Accounts) -> Notices:
-    return Notices(
-        database,
-        accounts,
-        lifetime=timedelta(seconds=settings.notice_lifetime_s),
-        lease=timedelta(seconds=settings.notice_lease_s),
-    )
-
-
-def _staff_desk(settings: AuthSettings, database: Database, lookup: LookupKey, pseudonyms: Pseudonyms) -> StaffDesk:
-    key = TokenKey(read_public_key(settings.keys_dir / "staff-assertion.pem"), settings.staff_audience)
-    audit = PublicSeal(read_key(settings.keys_dir / "auth-staff-public.key"))
-    return StaffDesk(database, key, lookup, pseudonyms, audit, settings.staff_daily_limit)
-
-
-def _captcha(settings: AuthSettings, used: UsedCaptchas, seal: Seal, line: DrawingLine) -> Captcha:
-    match settings.captcha_provider:
-        case "picture":
-            lifetime = timedelta(seconds=settings.captcha_lifetime_s)
-            return PictureCaptcha(seal, used, line, lifetime, settings.captcha_fixed_text)
-        case "token":
-            key = read_public_key(settings.keys_dir / "captcha-token.pem")
-            return TokenCaptcha(TokenKey(key, settings.captcha_token_audience), used)
-        case "none":
-            return NoCaptcha()
-
-
-def _hasher(settings: AuthSettings) -> PasswordHasher:
-    return PasswordHasher(settings.argon2_iterations, settings.argon2_memory_kib, parallelism=1)
 
 
 async def _tidy_for_ever(*removals: Callable[[], Awaitable[None]]) -> None:

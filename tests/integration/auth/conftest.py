@@ -15,6 +15,7 @@ import structlog.testing
 from argon2 import PasswordHasher
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
+import services.auth.assembly
 import services.auth.roles
 import services.chassis
 import services.lockout.roles
@@ -87,8 +88,8 @@ async def start(
                 async def start_commands() -> Commands:
                     settings = settings_of_auth()
                     database = await stack.enter_async_context(open_database(settings))
-                    return await services.auth.roles.commands_of(
-                        settings, stack, database, services.auth.roles.accounts_of(settings, database)
+                    return await services.auth.assembly.commands_of(
+                        settings, stack, database, services.auth.assembly.accounts_of(settings, database)
                     )
 
                 async def start_auth(**changed: Any) -> Auth:
@@ -164,7 +165,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
     monkeypatch.setattr(
         services.auth.roles,
-        "_hasher",
+        "hasher_of",
         lambda settings: Gated(settings.argon2_iterations, settings.argon2_memory_kib, parallelism=1),
     )
     yield event

@@ -20,6 +20,7 @@ from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
+import services.auth.assembly
 import services.auth.roles
 import services.lockout.roles
 import services.otp.roles
@@ -258,8 +259,8 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     # The stream is there, whatever the time: without it codes have six digits (test_auth_sprays.py).
     await suite.lockout_sql.execute("INSERT INTO stream_beat (at) VALUES ('infinity')")
     auth_database = await stack.enter_async_context(open_database(auth))
-    accounts = services.auth.roles.accounts_of(auth, auth_database)
-    commands = await services.auth.roles.commands_of(auth, stack, auth_database, accounts)
+    accounts = services.auth.assembly.accounts_of(auth, auth_database)
+    commands = await services.auth.assembly.commands_of(auth, stack, auth_database, accounts)
     return World(runner, suite, OtpServiceStub(channels["otp"]), commands)
 
 
