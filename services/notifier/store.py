@@ -6,7 +6,7 @@ write of a worker names its token, so one that was overtaken changes nothing.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -62,7 +62,7 @@ class Store:
             due_at = None if step.due_in is None else now + self._lease if token else now + step.due_in
             if not await _insert(connection, message, token, due_at):
                 return None
-            await self._write_events(connection, message.notification_id, 0, step)
+            await self._write_events(connection, message.notification_id, 0, step, now)
         self._after_commit(step)
         return Leased(message, token, DatabaseTime.just_read(now), current_traceparent()) if token else None
 
@@ -211,10 +211,13 @@ class Store:
                 before.notification_id, step.due_in,
             )  # fmt: skip
 
-    async def _write_events(self, connection: Connection, notification_id: UUID, version: int, step: Step) -> None:
+    async def _write_events(
+        self, connection: Connection, notification_id: UUID, version: int, step: Step, now: datetime | None = None
+    ) -> None:
+        """now: of the transaction, if it is known already."""
         if not step.facts:
             return
-        now = await connection.fetchval("SELECT now()")
+        now = now or await connection.fetchval("SELECT now()")
         events = stamp(NotifierEvent, notification_id, version, step.facts, now)
         await connection.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
 

@@ -67,12 +67,9 @@ class SendingLimits:
         there, too.
         """
         keys = self._keys(to.phone)
-        rows: dict[LimitId, asyncpg.Record] = {}
         # In this order always: two that count the same keys never wait for each other in a circle.
-        for limit, key in keys.items():
-            row = await connection.fetchrow(_LOCK, key)
-            assert row is not None
-            rows[limit] = row
+        locked = {row["key"]: row for row in await connection.fetch(_LOCK, list(keys.values()))}
+        rows = {limit: locked[key] for limit, key in keys.items()}
         # Of the last lock: now() is when the transaction began to wait.
         now = max(row["now"] for row in rows.values())
         counts = {limit: _count(row) for limit, row in rows.items()}
@@ -128,8 +125,8 @@ def _calling_code(phone: str) -> int:
 
 
 _LOCK = """
-    INSERT INTO sending_count AS c (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET touched_at = clock_timestamp()
-    RETURNING c.*, clock_timestamp() AS now
+    INSERT INTO sending_count AS c (key) SELECT key FROM unnest($1::bytea[]) WITH ORDINALITY AS k (key, n) ORDER BY n
+    ON CONFLICT (key) DO UPDATE SET touched_at = clock_timestamp() RETURNING c.*, clock_timestamp() AS now
 """
 _WRITE = "UPDATE sending_count SET slots = $2, counts = $3 WHERE key = $1"
 _GIVE_BACK = """
