@@ -63,10 +63,14 @@ class HashingLine:
 
     def reserve(self) -> Place:
         """Raises ServiceError RESOURCE_EXHAUSTED with a retry time when the line is full. Costs nothing else."""
-        if self._taken >= self._places:
-            raise overloaded(self._until_free())
+        self.refuse_if_full()
         self._taken += 1
         return Place(self)
+
+    def refuse_if_full(self) -> None:
+        """Raises ServiceError RESOURCE_EXHAUSTED with a retry time."""
+        if self._taken >= self._places:
+            raise overloaded(self._until_free())
 
     def count_subject(self, subject: UUID) -> None:
         """Of one's own reserved place. Half of what the others leave is one's share: so a few can never fill the line."""
