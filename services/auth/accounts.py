@@ -106,19 +106,19 @@ class Accounts:
         return None if row is None else self._loaded(account_id, row)
 
     async def load_stranger(self, stranger_id: UUID) -> Loaded:
-        """What is known of somebody unknown, in the shape of an account and for the work of one: the version is the stream's,
-        all else is nobody's.
+        """What is known of somebody unknown, in the shape of an account and for the work of one: id and version are the
+        stream's, all else is nobody's.
         """
         row = await self._database.fetch_row(_LOAD_STRANGER, stranger_id, *self._nobody)
         assert row is not None
-        return self._loaded(_NOBODY, row)
+        return self._loaded(stranger_id, row, key_of=_NOBODY)
 
-    def _loaded(self, account_id: UUID, row: asyncpg.Record) -> Loaded:
+    def _loaded(self, account_id: UUID, row: asyncpg.Record, key_of: UUID | None = None) -> Loaded:
         account = Account(
             account_id, row["version"], row["credential_version"], row["password"], row["contact"],
             tuple(row["open_failures"]), tuple(row["devices"]),
         )  # fmt: skip
-        return Loaded(account, self._vaults.open(account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
+        return Loaded(account, self._vaults.open(key_of or account_id, row["wrapped"]), DatabaseTime.just_read(row["now"]))
 
     async def append(
         self,
@@ -148,13 +148,16 @@ class Accounts:
             *(beside.arguments if beside else ()),
         )  # fmt: skip
 
-    async def append_stranger(
-        self, stranger_id: UUID, version: int, facts: Sequence[Fact], now: datetime, origin: Origin
+    async def append_guess(
+        self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin, *, known: bool
     ) -> None:
-        """Raises Conflict."""
-        events = stamp(AuthEvent, stranger_id, version, facts, now, origin)
-        sql = "SELECT append_stranger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-        await self._append(events, facts, sql, version, *events.arguments())
+        """What came of a guess that did not succeed: by the same work for an account and for what `load_stranger` gave. Raises
+        Conflict.
+        """
+        events = stamp(AuthEvent, account.account_id, account.version, facts, now, origin)
+        after = fold(account, facts)
+        sql = "SELECT append_guess($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        await self._append(events, facts, sql, known, account.version, after.open_failures, *events.arguments())
 
     async def reserve_identifier(self, identifier: Identifier, account_id: UUID) -> UUID | None:
         """Whose it is now: `account_id` if it was free, or reserved for it already, which then lasts longer; None: the

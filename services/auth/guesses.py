@@ -60,13 +60,6 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class StrangersStream:
-    """What is known of somebody unknown: the version of the stream that their refusals go to."""
-
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
 class Settled:
     """A right guess after its settling. forgiven: the failed attempts that came before it and go with it."""
 
@@ -77,7 +70,7 @@ class Settled:
 class _BlockHolds(Exception):
     """Carries what was read to find that out: reading it again would take longer for an account than for a stranger."""
 
-    def __init__(self, loaded: Loaded | StrangersStream) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         super().__init__()
         self.loaded = loaded
 
@@ -129,10 +122,10 @@ class Guesses:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
             raise
         if not right:
-            version = _version_of(loaded)
+            version = loaded.account.credential_version
             await self._record(guess, lambda: _failure_in_time(admission, version, guess), loaded)
             raise errors.credentials_rejected(admission.attempts_left)
-        assert isinstance(loaded, Loaded)  # no guess at somebody unknown is right
+        assert guess.known  # no guess at somebody unknown is right
         return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
 
     async def _settle_right(self, guess: Guess, admission: Admission, account_id: UUID, on_right: OnRight[R]) -> R:
@@ -149,9 +142,9 @@ class Guesses:
             )
             if not await self._lockout.settle_right(guess.guarded, admission.attempt_id, forgiven):
                 raise unavailable()
-            return await self._until_appended(loaded, lambda current: on_right(current, Settled(admission, forgiven)))
+            return await self._until_appended(guess, loaded, lambda current: on_right(current, Settled(admission, forgiven)))
 
-    async def _admit_current_version(self, guess: Guess) -> tuple[Admission, Loaded | StrangersStream]:
+    async def _admit_current_version(self, guess: Guess) -> tuple[Admission, Loaded]:
         """Rules 2 and 4: an admission whose epoch is the version of the password that was read with the hash."""
         for _ in range(3):
             try:
@@ -164,7 +157,7 @@ class Guesses:
             except BaseException:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
                 raise
-            version = _version_of(loaded)
+            version = loaded.account.credential_version
             if version == admission.epoch:
                 return admission, loaded
             await self._lockout.give_back(guess.guarded, admission.attempt_id)
@@ -178,15 +171,15 @@ class Guesses:
     async def _lift_if_the_password_is_newer(self, guess: Guess, blocked: SignInBlocked) -> None:
         """A block of an older version is only what lockout has not heard of yet. Raises _BlockHolds if it is not."""
         loaded = await self._load(guess)
-        version = _version_of(loaded)
+        version = loaded.account.credential_version
         if version <= blocked.epoch:
             raise _BlockHolds(loaded)
         await self._lockout.raise_epoch(guess.guarded, version)
 
-    async def _load(self, guess: Guess) -> Loaded | StrangersStream:
-        """As many round trips for somebody unknown as for somebody known."""
+    async def _load(self, guess: Guess) -> Loaded:
+        """By the same work for somebody unknown as for somebody known."""
         if guess.account_id is None:
-            return StrangersStream((await self._accounts.load_stranger(guess.pseudonym)).account.version)
+            return await self._accounts.load_stranger(guess.pseudonym)
         return await self._reload(guess.account_id)
 
     async def _reload(self, account_id: UUID) -> Loaded:
@@ -195,48 +188,36 @@ class Guesses:
             raise bug()
         return loaded
 
-    async def _evaluate(self, guess: Guess, admission: Admission, loaded: Loaded | StrangersStream) -> bool:
-        sealed = loaded.account.password if isinstance(loaded, Loaded) else b""
+    async def _evaluate(self, guess: Guess, admission: Admission, loaded: Loaded) -> bool:
+        sealed = loaded.account.password
         # Without a password, for nobody or until one is chosen after a one-time one, the same work is done for nothing.
-        hashed = loaded.vault.open_password(sealed) if isinstance(loaded, Loaded) and sealed else self._line.dummy_hash
+        opened = loaded.vault.open_password(sealed) if sealed else ""
+        hashed = opened if opened and guess.known else self._line.dummy_hash
         right = await self._line.verify(admission, lambda: guess.may_start() and admission.in_time(), hashed, guess.password)
         if right is None or not admission.in_time():
             # Never evaluated; or swept up soon, or already: a late outcome could be a fourth guess (rule 5).
             raise unavailable()
-        right = right and bool(sealed)
+        right = right and guess.known and bool(sealed)
         self._trace.write(
             "evaluated",
             subject=guess.guarded.owner_id,
             attempt=admission.attempt_id,
             right=right,
-            version=_version_of(loaded),
+            version=loaded.account.credential_version,
         )
         return right
 
-    async def _record(self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded | StrangersStream) -> None:
+    async def _record(self, guess: Guess, facts: Callable[[], list[Fact]], loaded: Loaded) -> None:
         """Appends to the account, or to the stranger's stream. A failure that cannot be stored is not answered."""
-        if isinstance(loaded, StrangersStream):
-            await self._record_stranger(guess, facts, loaded.version)
-            return
 
         async def append(current: Loaded) -> None:
-            await self._accounts.append(current.account, facts(), current.time.now(), guess.origin)
+            await self._accounts.append_guess(current.account, facts(), current.time.now(), guess.origin, known=guess.known)
 
         # Without taking turns, fifty requests for one account would each conflict with all others.
         async with self._turns.hold(loaded.account.account_id):
-            await self._until_appended(loaded, append)
+            await self._until_appended(guess, loaded, append)
 
-    async def _record_stranger(self, guess: Guess, facts: Callable[[], list[Fact]], version: int) -> None:
-        async with self._turns.hold(guess.pseudonym):
-            for _ in range(_MOST_CONFLICTS):
-                try:
-                    await self._accounts.append_stranger(guess.pseudonym, version, facts(), guess.time.now(), guess.origin)
-                    return
-                except Conflict:
-                    version = (await self._accounts.load_stranger(guess.pseudonym)).account.version
-        raise unavailable()
-
-    async def _until_appended(self, loaded: Loaded, append: Callable[[Loaded], Awaitable[R]]) -> R:
+    async def _until_appended(self, guess: Guess, loaded: Loaded, append: Callable[[Loaded], Awaitable[R]]) -> R:
         """Reloads and decides again as long as others append in between."""
         for _ in range(_MOST_CONFLICTS):
             try:
@@ -244,7 +225,7 @@ class Guesses:
             except PasswordMoved:
                 raise unavailable() from None
             except Conflict:
-                loaded = await self._reload(loaded.account.account_id)
+                loaded = await self._load(guess)
         raise unavailable()
 
 
@@ -253,7 +234,3 @@ def _failure_in_time(admission: Admission, version: int, guess: Guess) -> list[F
     if not admission.in_time():
         raise unavailable()
     return decide_failure(admission.attempt_id, version, guess.known)
-
-
-def _version_of(loaded: Loaded | StrangersStream) -> int:
-    return loaded.account.credential_version if isinstance(loaded, Loaded) else 0

@@ -54,7 +54,8 @@ class FakeAccounts:
 
     async def load_stranger(self, stranger_id: UUID) -> Loaded:
         self.steps.append("load")
-        nobody = Account(UUID(int=0), version=len(self.strangers.get(stranger_id, ())))
+        password = self.vault.close_password("$" * 97)
+        nobody = Account(stranger_id, password=password, version=len(self.strangers.get(stranger_id, ())))
         return Loaded(nobody, self.vault, DatabaseTime.just_read(NOW))
 
     async def append(
@@ -69,13 +70,16 @@ class FakeAccounts:
         assert replace(account) == self.account, "decided on what was not loaded"
         self.happens(facts)
 
-    async def append_stranger(
-        self, stranger_id: UUID, version: int, facts: Sequence[Fact], now: datetime, origin: Origin
+    async def append_guess(
+        self, account: Account, facts: Sequence[Fact], now: datetime, origin: Origin, *, known: bool
     ) -> None:
+        if known:
+            await self.append(account, facts, now, origin)
+            return
         await self.before_append()
         self.steps.append("append")
-        stored = self.strangers.setdefault(stranger_id, [])
-        if version != len(stored):
+        stored = self.strangers.setdefault(account.account_id, [])
+        if account.version != len(stored):
             raise Conflict
         stored.extend(facts)
 

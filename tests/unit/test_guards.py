@@ -50,6 +50,8 @@ def test_every_function_in_the_databases_has_a_guard() -> None:
         for name, text in functions_of(path).items():
             # A later migration may have replaced it.
             in_force[file.parts[1], name] = str(file), text
+        for name in re.findall(r"^DROP FUNCTION (\w+);", path.read_text(), re.MULTILINE):
+            del in_force[file.parts[1], name]
     assert in_force["lockout", "admit_attempt"][0] == "services/lockout/migrations/0001_lockout.sql"
     without = [
         f"{file}:{name}"
