@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import grpc
 
-from services.chassis.errors import ServiceError
+from services.chassis.errors import ServiceError, invalid
 
+REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
 CREDENTIALS_REJECTED = "CREDENTIALS_REJECTED"
 SIGN_IN_BLOCKED = "SIGN_IN_BLOCKED"
 ORIGIN_LIMITED = "ORIGIN_LIMITED"
@@ -39,6 +40,10 @@ NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 
 # M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6).
 WAYS_OUT = "recovery_by_code,one_time_password_by_sms,sms_command"
+
+
+def request_id_reused() -> ServiceError:
+    return invalid({"client.request_id": "names another request"}, REQUEST_ID_REUSED)
 
 
 def credentials_rejected(attempts_left: int) -> ServiceError:

@@ -44,6 +44,7 @@ NOT_REBUILT = {
     "sms_help": "when an SMS that was no command was last answered: at most one answer more",
     "told": "when a subscriber was last told of a new device or a changed password: at most one message more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
+    "kept_answer": "what named calls came to, five minutes: one that is repeated is made anew",
     "used_captcha": "captchas that were used, an hour: one that has not expired could be used once more",
     "identifier_move": "identifiers to be re-pointed after a new number at an office, a moment: rebuild re-points them itself",
     "used_assertion": "staff assertions that were used, minutes: one that has not expired could be used once more",

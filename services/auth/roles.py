@@ -59,6 +59,7 @@ from services.auth.office import ContactChanges, Office, carry_out_for_ever
 from services.auth.office_staff import StaffDesk
 from services.auth.office_store import PendingChanges
 from services.auth.provisioning import Provisioning
+from services.auth.repeats import Repeats
 from services.auth.servicers.account import AccountServicer
 from services.auth.servicers.captcha import CaptchaServicer
 from services.auth.servicers.delivery import DeliveryServicer
@@ -87,6 +88,7 @@ SERVICE_NAMES = tuple(
     f"zasov.auth.v1.{name}Service"
     for name in ("SignIn", "Registration", "Recovery", "Account", "Token", "Delivery", "Captcha", "Provisioning")
 )
+SIGN_IN = "/zasov.auth.v1.SignInService/SignIn"
 STAFF_SERVICE = "zasov.auth.v1.StaffService"
 DEAD_LETTERS = "zasov.auth.deadletters.v1"
 RETRIES = "zasov.auth.retries.v1"
@@ -110,7 +112,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
         guesses = Guesses(accounts, lockout, line, shielded, trace)
-        flows_seal = Seal(read_key(settings.keys_dir / "auth-flows.key"))
+        flows_key = read_key(settings.keys_dir / "auth-flows.key")
+        flows_seal = Seal(flows_key)
         flows = Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s))
         drawing, used_captchas = DrawingLine(settings.captcha_places), UsedCaptchas(database)
         stack.callback(drawing.close)
@@ -130,7 +133,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         notices = notices_of(settings, database, accounts)
         changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
         contact_changes = ContactChanges(accounts, changes)
-        housekeeping = [flows.remove_expired, used_captchas.remove_expired]
+        repeats = Repeats(database, flows_key, shielded, {SIGN_IN: line.refuse_if_full})
+        housekeeping = [flows.remove_expired, used_captchas.remove_expired, repeats.remove_expired]
         staffed: tuple[Office, StaffDesk] | None = None
         if settings.office_recovery:
             desk = staff_desk_of(settings, database, lookup, pseudonyms)
@@ -158,7 +162,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
         life.keep_running(_tidy_for_ever(*housekeeping), "housekeeping")
         names = (*SERVICE_NAMES, STAFF_SERVICE) if staffed else SERVICE_NAMES
-        async with serving(settings, life, [add], names):
+        async with serving(settings, life, [add], names, [repeats.layer]):
             await life.stopping()
 
 

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from services.chassis.interceptors import PolicyInterceptor, policy
+from services.chassis.interceptors import Layer, PolicyInterceptor, policy
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.settings import ChassisSettings
 
@@ -30,8 +30,12 @@ async def serving(
     life: Lifecycle,
     add_servicers: Sequence[Callable[[grpc.aio.Server], None]],
     service_names: Sequence[str],
+    layers: Sequence[Layer] = (),
 ) -> AsyncIterator[None]:
-    """Serves while the body runs; afterwards not ready, a pause for endpoints to notice, then calls under way may end."""
+    """Serves while the body runs; afterwards not ready, a pause for endpoints to notice, then calls under way may end.
+
+    layers: what the service itself wraps its methods in, within the policy.
+    """
     health = HealthServicer()
     await health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     health_server = grpc.aio.server(options=_OPTIONS)
@@ -40,7 +44,7 @@ async def serving(
     await health_server.start()
 
     server = grpc.aio.server(
-        interceptors=[PolicyInterceptor(policy())],
+        interceptors=[PolicyInterceptor([*policy(), *layers])],
         options=_OPTIONS,
         maximum_concurrent_rpcs=settings.max_concurrent_calls,
     )

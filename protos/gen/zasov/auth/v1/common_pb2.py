@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/auth/v1/common.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"W\n\rClientContext\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x15\n\rcaptcha_proof\x18\x04 \x01(\t\"p\n\x07Session\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x08\x43odeSent\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"\xc9\x01\n\x08\x44\x65livery\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.zasov.auth.v1.DeliveryState\x12.\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannel\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rCodeConfirmed\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*g\n\x0e\x43ontactChannel\x12\x1f\n\x1b\x43ONTACT_CHANNEL_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTACT_CHANNEL_PHONE\x10\x01\x12\x19\n\x15\x43ONTACT_CHANNEL_EMAIL\x10\x02*\x8c\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45LIVERY_STATE_UNDERWAY\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATE_DELIVERED\x10\x02\x12 \n\x1c\x44\x45LIVERY_STATE_NOT_DELIVERED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1azasov/auth/v1/common.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\rClientContext\x12\n\n\x02ip\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x10\n\x08language\x18\x03 \x01(\t\x12\x15\n\rcaptcha_proof\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"p\n\x07Session\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x08\x43odeSent\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"\xc9\x01\n\x08\x44\x65livery\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.zasov.auth.v1.DeliveryState\x12.\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x1d.zasov.auth.v1.ContactChannel\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rCodeConfirmed\x12\r\n\x05grant\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*g\n\x0e\x43ontactChannel\x12\x1f\n\x1b\x43ONTACT_CHANNEL_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTACT_CHANNEL_PHONE\x10\x01\x12\x19\n\x15\x43ONTACT_CHANNEL_EMAIL\x10\x02*\x8c\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45LIVERY_STATE_UNDERWAY\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATE_DELIVERED\x10\x02\x12 \n\x1c\x44\x45LIVERY_STATE_NOT_DELIVERED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.auth.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONTACTCHANNEL']._serialized_start=720
-  _globals['_CONTACTCHANNEL']._serialized_end=823
-  _globals['_DELIVERYSTATE']._serialized_start=826
-  _globals['_DELIVERYSTATE']._serialized_end=966
+  _globals['_CONTACTCHANNEL']._serialized_start=740
+  _globals['_CONTACTCHANNEL']._serialized_end=843
+  _globals['_DELIVERYSTATE']._serialized_start=846
+  _globals['_DELIVERYSTATE']._serialized_end=986
   _globals['_CLIENTCONTEXT']._serialized_start=78
-  _globals['_CLIENTCONTEXT']._serialized_end=165
-  _globals['_SESSION']._serialized_start=167
-  _globals['_SESSION']._serialized_end=279
-  _globals['_CODESENT']._serialized_start=282
-  _globals['_CODESENT']._serialized_end=434
-  _globals['_DELIVERY']._serialized_start=437
-  _globals['_DELIVERY']._serialized_end=638
-  _globals['_CODECONFIRMED']._serialized_start=640
-  _globals['_CODECONFIRMED']._serialized_end=718
+  _globals['_CLIENTCONTEXT']._serialized_end=185
+  _globals['_SESSION']._serialized_start=187
+  _globals['_SESSION']._serialized_end=299
+  _globals['_CODESENT']._serialized_start=302
+  _globals['_CODESENT']._serialized_end=454
+  _globals['_DELIVERY']._serialized_start=457
+  _globals['_DELIVERY']._serialized_end=658
+  _globals['_CODECONFIRMED']._serialized_start=660
+  _globals['_CODECONFIRMED']._serialized_end=738
 # @@protoc_insertion_point(module_scope)

@@ -80,6 +80,7 @@ class ClientContext(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     CAPTCHA_PROOF_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     ip: _builtins.str
     """The subscriber's IP address, v4 or v6, as text. Required: soft limits are kept by it."""
     device_id: _builtins.str
@@ -97,6 +98,13 @@ class ClientContext(_message.Message):
     (INVALID_ARGUMENT), or whose grant or session isn't good, costs none. Whatever else is answered, COOL_DOWN,
     CODE_BUDGET_SPENT, ORIGIN_LIMITED and UNAVAILABLE too, may have used it up: ask for another one then.
     """
+    request_id: _builtins.str
+    """A UUID that the caller makes up for a request, so that it may repeat it when its answer was lost; empty: none. For five
+    minutes the very same request with the same id has its effect once, and the same answer: a wrong password is no second
+    guess, a grant is not lost, no second SMS is sent. UNAVAILABLE means that it is under way, or that nothing is known:
+    repeat it once more. Another request with the same id, though only the captcha be another, is refused: REQUEST_ID_REUSED.
+    A question (where a code is, say) needs none.
+    """
     def __init__(
         self,
         *,
@@ -104,10 +112,11 @@ class ClientContext(_message.Message):
         device_id: _builtins.str = ...,
         language: _builtins.str = ...,
         captcha_proof: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["captcha_proof", b"captcha_proof", "device_id", b"device_id", "ip", b"ip", "language", b"language"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captcha_proof", b"captcha_proof", "device_id", b"device_id", "ip", b"ip", "language", b"language", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
