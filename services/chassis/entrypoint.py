@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,11 @@ def _run_or_say_why(work: Coroutine[Any, Any, None]) -> None:
         sys.exit(1)
     except Exception as error:
         telemetry.logger().error("died", error=telemetry.error_name(error), where=telemetry.raised_at(error))
-        sys.exit(1)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: it waits for threads, and Faust's has a consumer in it that goes on after its app has crashed. A
+        # process that is dead and does not end is replaced by nobody.
+        os._exit(1)
 
 
 def _parser(service: str, roles: Sequence[str], *, with_dead_letters: bool) -> argparse.ArgumentParser:
