@@ -118,7 +118,7 @@ async def _migrate(settings: ChassisSettings, migrations: Path) -> None:
 
 
 async def _run(settings: S, migrations: Sequence[Path], role: Callable[[S, Lifecycle], Awaitable[None]]) -> None:
-    life = Lifecycle()
+    life = Lifecycle(of_a_process=True)
     life.heed_signals()
     # What start-up has allocated stays; collecting it over and over costs a few per cent under load.
     gc.collect()

@@ -1,7 +1,10 @@
 """A process's life: ready when it says so, drained on SIGTERM with nothing lost, and an HTTP port that tells."""
 
 import asyncio
+import os
 import signal
+import sys
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,11 +14,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.chassis.settings import ChassisSettings
 from services.chassis.telemetry import error_name, logger
 
+# For what a failed role still writes and closes.
+_LAST_SECONDS = 5.0
+
 
 class Lifecycle:
     """Handed to a role by the entry point. The role calls `ready()` and goes on until `stopping()` returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_a_process: bool = False) -> None:
+        self._of_a_process = of_a_process
         self._stopping = asyncio.Event()
         self._ready = False
         self._failure: BaseException | None = None
@@ -49,6 +56,16 @@ class Lifecycle:
         task.add_done_callback(self._ended)
         return task
 
+    def give_up(self) -> None:
+        """A part has failed that can't be stopped any more: the process ends within seconds, whatever still waits.
+
+        Not if it is a test's and not the role's own.
+        """
+        if self._of_a_process:
+            timer = threading.Timer(_LAST_SECONDS, _end_at_once)
+            timer.daemon = True
+            timer.start()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
@@ -65,6 +82,12 @@ class Lifecycle:
     def heed_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
+
+
+def _end_at_once() -> None:
+    logger().error("died", where="giving up", error="what was left did not end")
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -52,6 +52,8 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
         ready.cancel()
         if not stop.done():
             stop.cancel()
+            # What is left of a crashed app may hold database connections for ever.
+            life.give_up()
             raise RuntimeError("a Faust app stopped by itself")
         await asyncio.gather(*(app.stop() for app in apps))
         await asyncio.gather(*ended)

@@ -85,6 +85,8 @@ class History:
     events: list[Event] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     accounts: dict[UUID, Account] = field(default_factory=dict)
+    # Those whose registration was confirmed: their numbers lead to them.
+    reached: set[UUID] = field(default_factory=set)
     owners: dict[UUID, UUID] = field(default_factory=dict)  # a code's stream -> the account that it was issued for
     live_sessions: set[UUID] = field(default_factory=set)
     ended_sessions: set[UUID] = field(default_factory=set)

@@ -101,6 +101,8 @@ class Reader:
                     if found is not None:
                         self._passwords[key] = found
         history.passwords = dict(self._passwords)
+        confirmed = await connection.fetch("SELECT account_id FROM identifier WHERE reserved_until IS NULL")
+        history.reached = {row["account_id"] for row in confirmed}
         for row in await connection.fetch("SELECT session_id, ended_at FROM session"):
             (history.live_sessions if row["ended_at"] is None else history.ended_sessions).add(row["session_id"])
 

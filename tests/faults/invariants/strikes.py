@@ -184,8 +184,12 @@ def nobody_is_blocked_with_fewer_than_three(history: History) -> list[str]:
 
 
 def a_block_is_lifted_by_a_new_password_alone(history: History) -> list[str]:
-    """No success at the version that is blocked by a call that began after the block; and no block told without one."""
+    """No success at the version that is blocked by a call that began after the block; and no block told without one.
+
+    A number leads to an account once its registration is confirmed: until then its guesses are a stranger's.
+    """
     found = []
+    registered = {event.stream_id: event.at for event in history.of("auth", "AccountRegistered")}
     blocks: defaultdict[UUID, list[tuple[int, float, float]]] = defaultdict(list)
     for subject, events in history.streams("lockout").items():
         since: tuple[int, float] | None = None
@@ -205,8 +209,9 @@ def a_block_is_lifted_by_a_new_password_alone(history: History) -> list[str]:
     for call in history.calls:
         if call.answer != "SIGN_IN_BLOCKED" or call.phone not in history.accounts_of:
             continue
-        held = [block for account in history.accounts_of[call.phone] for block in blocks[account]]
-        if not any(at <= (call.ended or at) and lifted >= call.started for _, at, lifted in held):
+        known = [one for one in history.accounts_of[call.phone] if one in history.reached and registered[one] < call.started]
+        held = [block for account in known for block in blocks[account]]
+        if known and not any(at <= (call.ended or at) and lifted >= call.started for _, at, lifted in held):
             found.append(f"{call.phone} was told of a block that the store does not hold")
     return found
 

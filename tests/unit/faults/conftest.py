@@ -71,6 +71,7 @@ class Scribe:
         self.raise_epoch(1)
         self.history.passwords[self.account, 1] = FIRST
         self.history.accounts[self.account] = Account(PHONE, 1)
+        self.history.reached.add(self.account)
         self.history.subjects[self.account] = Subject(1, 0, is_blocked=False)
 
     def wrong(self, attempt: str, epoch: int = 1) -> None:
