@@ -10,20 +10,22 @@ from zasov.auth.v1.recovery_service_pb2 import SendRecoveryCodeAgainRequest, Sta
 from zasov.otp.v1 import delivery_service_pb2 as otp_pb
 
 from services.auth.sessions import decode_token
-from tests.integration.auth.suite import PASSWORD, PHONE, Suite, client
+from tests.integration.auth.suite import PASSWORD, PHONE, Auth, Suite, client
 
 EMAIL, OTHER_EMAIL = "vera.p@example.com", "vera.new@example.org"
 
 
-async def start_change(suite: Suite, token: str, email: str = EMAIL, password: str = PASSWORD) -> CodeSent:
+async def start_change(
+    suite: Suite, token: str, email: str = EMAIL, password: str = PASSWORD, auth: Auth | None = None
+) -> CodeSent:
     suite.said.add(email)
     request = pb.StartEmailChangeRequest(session_token=token, password=password, email=email, client=client())
-    return (await suite.auth.account.StartEmailChange(request, timeout=20)).code
+    return (await (auth or suite.auth).account.StartEmailChange(request, timeout=20)).code
 
 
-async def confirm_change(suite: Suite, token: str, grant: str, code: str) -> None:
+async def confirm_change(suite: Suite, token: str, grant: str, code: str, auth: Auth | None = None) -> None:
     request = pb.ConfirmEmailChangeRequest(session_token=token, grant=grant, code=code, client=client())
-    await suite.auth.account.ConfirmEmailChange(request, timeout=20)
+    await (auth or suite.auth).account.ConfirmEmailChange(request, timeout=20)
 
 
 async def put_on_file(suite: Suite, session: Session, email: str = EMAIL) -> None:
