@@ -19,7 +19,7 @@ from devstack.supervisor import ProcessDied
 from devstack.waiting import NotReady
 from tests.faults import others, report
 from tests.faults.calls import OK, Client, now
-from tests.faults.faults import FAULTS, INFRASTRUCTURE, Fault
+from tests.faults.faults import DIED_COMING_BACK, FAULTS, INFRASTRUCTURE, Fault
 from tests.faults.invariants import violations
 from tests.faults.load import Load
 from tests.faults.reading import Reader
@@ -57,6 +57,8 @@ class Run:
                 found += await self._until_quiet_and_sound()
                 self._load.go()
             await fault.heal(self._stack)
+            line.restarted.update(DIED_COMING_BACK)
+            DIED_COMING_BACK.clear()
             found += await self._until_signed_in("after the fault")
         except (NotReady, ProcessDied) as error:
             found.append(f"does not come back: {error}")

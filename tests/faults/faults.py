@@ -3,15 +3,20 @@
 import asyncio
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.stack import Stack
+from devstack.supervisor import ProcessDied
 from tests.faults.stage import LONG_PAUSE_S, third_stream
 
 _READY_WITHIN_S = 180.0
 _SKEWED_CLOCK = Path(__file__).parent / "skewed_clock"
+# Since the report was last written.
+DIED_COMING_BACK: Counter[str] = Counter()
 INFRASTRUCTURE = frozenset({"postgres", "kafka"})
 
 
@@ -62,7 +67,21 @@ def _restart(stack: Stack, process: str) -> None:
     elif process == "kafka":
         stack.infra.kafka.wait_ready()
     else:
-        stack.wait_role(process, timeout=_READY_WITHIN_S)
+        _until_back(stack, process)
+
+
+def _until_back(stack: Stack, process: str) -> None:
+    """Who ends by himself while he comes back is started anew, as an orchestrator does; within the time that he has."""
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while True:
+        try:
+            stack.wait_role(process, timeout=deadline - time.monotonic())
+            return
+        except ProcessDied:
+            if time.monotonic() > deadline:
+                raise
+            DIED_COMING_BACK[process] += 1
+            stack.supervisor.restart(process)
 
 
 def _pause(stack: Stack, process: str) -> None:
