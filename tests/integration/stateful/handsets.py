@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from tests.integration.stateful import oracle
+from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.machine import Given, Met, Subscribers, Which, new_passwords, numbers, which
 from tests.integration.stateful.one_time import LENGTHS, Effect, OneTimePasswords, Way
 from tests.integration.stateful.oracle import GOOD_PASSWORDS, ONE_TIME, Code
@@ -128,10 +128,10 @@ class Handsets(Subscribers):
 
     def _request(self, e164: str) -> None:
         due = self.one_time.request(e164)
-        answer, _ = self.world.call(self.world.auth.request_temporary(e164))
+        answer, _ = self.world.call(calls.request_one_time(self.world.auth, e164))
         self._expect("request_one_time", due, answer)
         if answer == oracle.OK:
-            self._sent_one_time(e164, "site")
+            self._sent_one_time(self.oracle.numbers[e164].e164, "site")
 
     def _text_the_word(self, e164: str, word: str) -> None:
         if self._sms(e164, _WORDS_NUMBER, word, self.one_time.word(e164)):
@@ -166,9 +166,9 @@ class Handsets(Subscribers):
         self.sent[e164, way].append(code)
 
     def _use(self, e164: str, way: Way, guess: str) -> Given | None:
-        text = self._one_time_text(e164, way, guess)
+        text = self._one_time_text(self.oracle.numbers[e164].e164, way, guess)
         due = self.one_time.use(e164, way, text)
-        answer, used = self.world.call(self.world.use_one_time(e164, text))
+        answer, used = self.world.call(calls.use_one_time(self.world.auth, e164, text))
         self._expect("use_one_time", due, answer)
         if used is None:
             return None

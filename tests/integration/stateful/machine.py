@@ -1,6 +1,7 @@
 """The machine: calls in any order, with whatever is at hand, each answer held against the oracle's.
 
-A new call joins as a rule: ask the oracle, call, `_expect`. One-time passwords and SMS commands join in `handsets.py`.
+A new call joins as a rule: ask the oracle, call, `_expect`. One-time passwords and SMS commands join in `handsets.py`,
+contacts and account numbers in `customers.py`.
 """
 
 import secrets
@@ -15,13 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 
 from services.auth.sessions import encode_token
-from tests.integration.stateful import oracle
+from tests.integration.stateful import calls, oracle
+from tests.integration.stateful.calls import Channel
 from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Oracle
 from tests.integration.stateful.world import Challenge, World, flow_id_of
 
 KINDS = ("Registration", "Recovery")
 # Purposes of otp whose codes look alike: another form is refused before anything is looked up.
-OF_THE_SAME_FORM = {1: 2, 2: 1, 4: 5, 5: 4}
+OF_THE_SAME_FORM = {1: 2, 2: 1, 4: 5, 5: 4, 6: 2}
 WRONG_PASSWORD = "Ne-tot-parol-0"
 
 new_passwords = st.one_of(st.sampled_from(GOOD_PASSWORDS), st.sampled_from(GOOD_PASSWORDS), st.sampled_from([*BAD_PASSWORDS]))
@@ -258,8 +260,9 @@ class Subscribers(RuleBasedStateMachine):
         return _pick(live, self.grants, which)
 
     def _sign_in(self, e164: str, password: str) -> None:
+        """Or by what else leads to the account; so are `_start` and all that is said of it."""
         due = self.oracle.sign_in(e164, password)
-        answer, session = self.world.call(self.world.auth.sign_in(e164, password))
+        answer, session = self.world.call(calls.sign_in(self.world.auth, e164, password))
         self._expect("sign_in", due, answer)
         if session:
             self._signed_in(e164, session)
@@ -269,23 +272,25 @@ class Subscribers(RuleBasedStateMachine):
         answer, _ = self.world.call(self.world.auth.change(token, old, new))
         self._expect("change", due, answer)
 
-    def _start(self, kind: str, e164: str) -> Given | None:
+    def _start(self, kind: str, e164: str, channel: Channel = None) -> Given | None:
         due = self.oracle.start(kind, e164)
-        answer, sent = self.world.call(self.world.auth.flow(kind).start(e164))
+        answer, sent = self.world.call(calls.start(self.world.auth, kind, e164, channel))
         self._expect("start", due, answer)
-        return self._sent(self.oracle.started(kind, e164, sent.grant), sent) if sent else None
+        return self._sent(self.oracle.started(kind, e164, sent.grant, channel == "email"), sent) if sent else None
 
-    def _send_again(self, kind: str, given: Given) -> None:
+    def _send_again(self, kind: str, given: Given, channel: Channel = None) -> Given | None:
         due = self.oracle.send_again(kind, given.grant)
-        answer, sent = self.world.call(self.world.auth.flow(kind).send_again(given.grant))
+        answer, sent = self.world.call(calls.send_again(self.world.auth, kind, given.grant, channel))
         self._expect("send_again", due, answer)
         flow = self._flow_of(given)
-        if flow and sent:
-            self._sent(flow, sent)
+        if not (flow and sent):
+            return None
+        flow.by_email = channel == "email" if channel else flow.by_email
+        return self._sent(flow, sent)
 
     def _sent(self, flow: Flow, sent: Any) -> Given:
         self.oracle.moved_on(flow, "code", sent.grant)
-        text = None if flow.is_decoy else self.world.code_of(sent.grant)
+        text = self.world.code_of(sent.grant, flow.to) if flow.to else None
         due = self.oracle.code_sent(flow, text)
         self.challenges[id(flow.codes[-1])] = self.world.challenge_of(sent.grant)
         assert due == sent.digits == len(text or "0" * due), "the code's length"
@@ -372,7 +377,7 @@ def _pick(live: Sequence[T], every: Sequence[T], which: Which) -> T:
 
 def _kind(given: Given, swapped: bool) -> str:
     """Of the two that have codes."""
-    own = 0 if given.kind == ONE_TIME else KINDS.index(given.kind)
+    own = KINDS.index(given.kind) if given.kind in KINDS else 0
     return KINDS[1 - own if swapped else own]
 
 

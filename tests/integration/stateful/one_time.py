@@ -75,7 +75,7 @@ class OneTimePasswords:
             number.one_time[way].code.open = False
         code = self._oracle.new_code(Code(text, LENGTHS[way], self._oracle.now, PASSWORD_LIFETIME_S))
         budget = number.budget if way == "site" else number.handset
-        number.one_time[way] = OneTime(code, number.version, budget, proposed)
+        number.one_time[way] = OneTime(code, number.stands, budget, proposed)
         return code
 
     def use(self, e164: str, way: Way, text: str) -> Answer:
@@ -86,15 +86,15 @@ class OneTimePasswords:
         answer = self._oracle.check(one.budget, one.code, text)
         if answer != OK:
             return answer
-        if one.version != number.version:
-            return CODE_DEAD  # another password has been set since, and the right guess is used up
+        if one.found != number.stands:
+            return CODE_DEAD  # another password or contact has been set since, and the right guess is used up
         self._oracle.set_password(number, None, keep=None)
         return OK
 
     def used(self, e164: str, way: Way, grant: str) -> Flow:
         number = self._oracle.numbers[e164]
         proposed = number.one_time[way].proposed
-        flow = Flow(ONE_TIME, number, number.budget, self._oracle.now, number.version, grant, [], "password", proposed)
+        flow = Flow(ONE_TIME, number, number.budget, self._oracle.now, number.stands, grant, [], "password", proposed)
         self._oracle.flows.append(flow)
         return flow
 

@@ -1,7 +1,7 @@
 """What a subscriber may do, as the mission's rows say it, in a few dictionaries. It knows nothing of the services.
 
 A new guess (a PIN) is a `Guard` of its own (M22); a new answer, a method that returns an `Answer`. One-time passwords and
-SMS commands stand in `one_time.py`.
+SMS commands stand in `one_time.py`, contacts and what else leads to an account in `on_file.py`.
 """
 
 from dataclasses import dataclass, field
@@ -134,12 +134,17 @@ class Code:
     open: bool = True
 
 
+# What a flow must find at its end as it was at its beginning: the version of the password, and the email on file.
+Stands = tuple[int, str]
+NOBODY: Stands = (0, "")
+
+
 @dataclass
 class OneTime:
-    """A one-time password (M5). version: of the password that it takes the place of. proposed: by SMS (M6)."""
+    """A one-time password (M5). found: when it was sent. proposed: by SMS (M6)."""
 
     code: Code
-    version: int
+    found: "Stands"
     budget: Budget
     proposed: str | None
 
@@ -148,7 +153,7 @@ class OneTime:
 class Number:
     """A phone number and whom it leads to, if anybody. version: how many passwords have been set, or given up.
 
-    password: none while one is to be chosen. one_time: the newest of each way to ask for one.
+    password: none while one is to be chosen. one_time: the newest of each way to ask for one. email: on file beside it.
     """
 
     e164: str
@@ -159,10 +164,19 @@ class Number:
     handset: Budget = field(default_factory=Budget)
     one_time: dict[str, OneTime] = field(default_factory=dict)
     helped: int | None = None
+    email: str = ""
 
     @property
     def known(self) -> bool:
         return self.version > 0
+
+    @property
+    def stands(self) -> Stands:
+        return self.version, self.email
+
+    def begin(self) -> None:
+        """An account of its own begins; what was counted for the unknown number stays behind."""
+        self.guard, self.budget, self.one_time = Guard(), Budget(), {}
 
 
 @dataclass
@@ -175,22 +189,26 @@ class Session:
 @dataclass
 class Flow:
     """A registration, a recovery, or what a one-time password leads to. stage: the step that its grant is for; grant: the
-    only one that is good. proposed: what may be confirmed instead of choosing.
+    only one that is good. proposed: what may be confirmed instead of choosing. by_email: where its codes were asked to go.
     """
 
     kind: str
     number: Number
     budget: Budget
     born: int
-    version: int
+    found: Stands
     grant: str
     codes: list[Code]
     stage: str = "code"
     proposed: str | None = None
+    by_email: bool = False
 
     @property
-    def is_decoy(self) -> bool:
-        return self.kind == "Recovery" and self.version == 0
+    def to(self) -> str:
+        """Where its next code goes; empty: nowhere."""
+        if self.kind == "Recovery":
+            return "" if self.found == NOBODY else self.number.email if self.by_email else self.number.e164
+        return self.number.e164
 
 
 class Oracle:
@@ -244,9 +262,9 @@ class Oracle:
     def start(self, kind: str, e164: str) -> Answer:
         return self.numbers[e164].budget.ask(kind, self.now)
 
-    def started(self, kind: str, e164: str, grant: str) -> Flow:
+    def started(self, kind: str, e164: str, grant: str, by_email: bool = False) -> Flow:
         number = self.numbers[e164]
-        flow = Flow(kind, number, number.budget, self.now, number.version, grant, [])
+        flow = Flow(kind, number, number.budget, self.now, number.stands, grant, [], by_email=by_email)
         self.flows.append(flow)
         return flow
 
@@ -301,11 +319,10 @@ class Oracle:
     def set_by(self, flow: Flow, password: str) -> Answer:
         """The flow's last step."""
         flow.stage = "done"
-        if flow.version != flow.number.version:
-            return GRANT_INVALID  # another password has been set since: this flow must not undo that
+        if flow.found != flow.number.stands:
+            return GRANT_INVALID  # another password or contact has been set since: this flow must not undo that
         if not flow.number.known:
-            # An account of its own begins; what was counted for the unknown number stays behind.
-            flow.number.guard, flow.number.budget, flow.number.one_time = Guard(), Budget(), {}
+            flow.number.begin()
         self.set_password(flow.number, password, keep=None)
         return OK
 

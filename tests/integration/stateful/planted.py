@@ -25,8 +25,9 @@ from services.auth.admission import LockoutClient
 from services.auth.flows import Flows, Step
 from services.auth.recovery import Recovery
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
+from tests.integration.stateful import on_file_plants as on_file
 from tests.integration.stateful import one_time_plants as one_time
-from tests.integration.stateful.handsets import Handsets
+from tests.integration.stateful.customers import Customers
 from tests.integration.stateful.machine import Met
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
@@ -242,6 +243,21 @@ PLANTS = [
     Plant("what was proposed becomes permanent unconfirmed", python=one_time.becomes_permanent_unconfirmed),
     Plant("the handset uses up the site's budget", python=one_time.handsets_use_the_sites_budget),
     Plant("any password may be proposed by SMS", python=one_time.policy_does_not_hold_for_texts),
+    Plant("the grant for a code is good again and again", python=on_file.grant_for_a_code_stays_good),
+    Plant("the grant for a code is good for a password", python=on_file.grant_for_a_code_opens_any_step),
+    Plant("any recovery's grant is good for a code", python=on_file.any_grant_is_good_for_a_code),
+    Plant("a code goes to a contact that was not offered", python=on_file.any_channel_is_offered),
+    Plant("asking for what was not offered uses the grant up", python=on_file.not_offered_uses_the_grant_up),
+    Plant("a code goes to the phone whatever was chosen", python=on_file.always_to_the_phone),
+    Plant("nobody has no contacts", python=on_file.nobody_has_no_contacts),
+    Plant("guesses by an account number have a guard of their own", python=on_file.account_numbers_have_their_own_guard),
+    Plant("the operator's systems replace an email", python=on_file.operator_replaces_the_email),
+    Plant("an email change voids nothing", python=on_file.contacts_void_nothing),
+    Plant("an email change asks for no password", python=on_file.no_password_for_an_email),
+    Plant("wrong passwords for an email change are not counted", python=on_file.guesses_for_an_email_are_free),
+    Plant("any session confirms an email", python=on_file.any_session_confirms_an_email),
+    Plant("an email is on file before it is confirmed", python=on_file.on_file_unconfirmed),
+    Plant("an email change's grant is good again and again", python=on_file.email_grant_stays_good),
 ]  # fmt: skip
 
 
@@ -254,7 +270,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Handsets(a_world, met), settings=_HUNT)
+            run_state_machine_as_test(lambda: Customers(a_world, met), settings=_HUNT)
     except AssertionError as error:
         noticed = str(error).partition("\n")[0] or "an assertion without words"
     finally:

@@ -16,9 +16,10 @@ import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
-from tests.integration.stateful.handsets import Handsets
+from tests.integration.stateful.customers import EMAILS, Customers
 from tests.integration.stateful.machine import WRONG_PASSWORD, Met
-from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME
+from tests.integration.stateful.on_file import SHOWN
+from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
 from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
@@ -45,6 +46,21 @@ TO_BE_MET = {
         ("text", came)
         for came in ("sent", "PasswordProposed sent", "PasswordProposalRefused", "SmsCommandNotUnderstood", "nothing")
     ),
+    *(("put_subscriber", reason) for reason in ("OK", "CONTACT_ON_FILE", "IDENTIFIER_TAKEN")),
+    *(("send_code", reason) for reason in ("OK", "INVALID_REQUEST", "GRANT_INVALID", "COOL_DOWN", "CODE_BUDGET_SPENT")),
+    *(
+        ("start_email_change", reason)
+        for reason in (
+            "OK",
+            "CREDENTIALS_REJECTED",
+            "SIGN_IN_BLOCKED",
+            "SESSION_INVALID",
+            "COOL_DOWN",
+            "CODE_BUDGET_SPENT",
+        )
+    ),
+    *(("confirm_email_change", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "GRANT_INVALID", "SESSION_INVALID")),
+    ("list_contacts", "OK"),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
 
@@ -70,25 +86,29 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M6")
 @pytest.mark.row("M8")
 @pytest.mark.row("M10")
+@pytest.mark.row("M11")
+@pytest.mark.row("M12")
 @pytest.mark.row("M19")
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Handsets(a_world, met))
-    run_state_machine_as_test(lambda: Handsets(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Customers(a_world, met))
+    _walk_among_contacts(Customers(a_world, met))
+    run_state_machine_as_test(lambda: Customers(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
     assert TO_BE_MET - met.answers.keys() == set()
 
 
-def _walk_to_the_rarer_answers(subscribers: Handsets) -> None:
+def _walk_to_the_rarer_answers(subscribers: Customers) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     for _ in range(2):
         subscribers.request_one_time(0, patiently=False)  # too soon, the second time
     subscribers.text_a_proposal(0, "slovo", patiently=False)  # against the policy
+    subscribers.text_something_else(0, "3339")
     for _ in range(2):
         subscribers.start("Recovery", 0)  # too soon, the second time
     subscribers.send_again(newest, swapped=False, patiently=False)  # too soon
@@ -106,4 +126,32 @@ def _walk_to_the_rarer_answers(subscribers: Handsets) -> None:
     for _ in range(CODES_A_DAY):
         subscribers.go_through("Registration", 1, None)
     subscribers.go_through("Registration", 1, None)  # too many
+    subscribers.teardown()
+
+
+def _walk_among_contacts(subscribers: Customers) -> None:
+    newest = ("live", 0)
+    subscribers.begin(stream_lags=False, known=True)
+    subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
+    subscribers.put_subscriber(0, crossed=False, email=EMAILS[1])  # another one is on file
+    subscribers.put_subscriber(1, crossed=False, email="")
+    subscribers.put_subscriber(0, crossed=True, email="")  # two accounts
+    subscribers.recover_by_choice(1, False, "account number", "email", True, GOOD_PASSWORDS[0])  # not offered, used up
+    for _ in range(2):
+        subscribers.list_contacts(0, "account number")
+        subscribers.send_code(SHOWN, newest, "email")  # too soon, the second time
+    subscribers.sign_in_by_account_number(0, "right")
+    for _ in range(2):
+        subscribers.start_email_change(newest, "right", EMAILS[1], patiently=False)  # too soon, the second time
+    for _ in range(TRIES + 1):
+        subscribers.confirm_email_change(newest, newest, "wrong")  # dead, the last time
+    subscribers.start_email_change(newest, WRONG_PASSWORD, EMAILS[1], patiently=False)
+    subscribers.change_password(newest, WRONG_PASSWORD, GOOD_PASSWORDS[1])
+    for password in ("slovo", GOOD_PASSWORDS[1]):
+        subscribers.change_password(newest, "right", password)
+    for _ in range(CODES_A_DAY):
+        subscribers.recover_by_choice(0, False, "phone", "phone", False, GOOD_PASSWORDS[1])  # too many, in the end
+    subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # the same
+    subscribers.sign_in_wrongly_until_refused(0)
+    subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # blocked
     subscribers.teardown()

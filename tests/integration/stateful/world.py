@@ -15,7 +15,6 @@ from uuid import UUID
 import asyncpg
 import grpc
 import uvloop
-from zasov.auth.v1.sign_in_service_pb2 import SignInWithTemporaryPasswordRequest
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
@@ -26,7 +25,7 @@ import services.lockout.roles
 import services.otp.roles
 from devstack.waiting import free_port
 from services.auth.commands import Commands
-from services.auth.identifiers import LookupKey, Phone
+from services.auth.identifiers import AccountNumber, LookupKey, Phone
 from services.auth.inbound import InboundText
 from services.auth.sessions import decode_token
 from services.auth.settings import AuthSettings
@@ -37,7 +36,8 @@ from services.chassis.sealing import read_key
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
-from tests.integration.auth.suite import Auth, Suite, client, refusal_of, running
+from tests.integration.auth.numbers import claim_of
+from tests.integration.auth.suite import Auth, Suite, refusal_of, running
 from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.stateful import oracle
 from tests.integration.stateful.oracle import TICK_S, Answer
@@ -76,6 +76,9 @@ class World:
     def new_number(self) -> str:
         return f"+7916{next(self._serial):07d}"
 
+    def new_account_number(self) -> str:
+        return f"60{next(self._serial):08d}"
+
     def call(self, work: Coroutine[Any, Any, T]) -> tuple[Answer, T | None]:
         """What was answered; and with what, if it was OK."""
         try:
@@ -90,8 +93,11 @@ class World:
     def introspect(self, token: str) -> bool:
         return self._runner.run(self._suite.auth.is_active(token))
 
-    def code_of(self, grant: str) -> str:
-        return self._runner.run(self._suite.code_of(grant))
+    def code_of(self, grant: str, to: str) -> str:
+        """As its message says it, which goes there."""
+        claimed = self._runner.run(claim_of(self._suite, grant))
+        assert (claimed.phone or claimed.email) == to, "a code went to another contact"
+        return str(claimed.code)
 
     def challenge_of(self, grant: str) -> "Challenge":
         """The newest of the grant's flow."""
@@ -111,12 +117,6 @@ class World:
     def password_of(self, challenge: "Challenge") -> str:
         """As its message says it."""
         return self._runner.run(self._suite.password_of(UUID(challenge.challenge_id)))
-
-    async def use_one_time(self, e164: str, password: str) -> tuple[str, bool]:
-        """The grant, and whether a proposed password may be confirmed."""
-        request = SignInWithTemporaryPasswordRequest(phone=e164, temporary_password=password, client=client())
-        answer = await self.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
-        return answer.must_choose.grant, answer.proposed
 
     def text(self, e164: str, to: str, said: str) -> None:
         """From the handset: the command of auth's worker, without SMSC and notifier before it."""
@@ -186,7 +186,8 @@ class World:
         self._runner.run(connections[service].execute(sql))
 
     def _owner(self, e164: str, account_id: str | None) -> UUID:
-        return UUID(account_id) if account_id else self._lookup.guard_of(Phone(e164))
+        identifier = Phone(e164) if e164.startswith("+") else AccountNumber(e164)
+        return UUID(account_id) if account_id else self._lookup.guard_of(identifier)
 
     def _row(self, connection: asyncpg.Connection, sql: str, *arguments: object) -> asyncpg.Record:
         (row,) = self._rows(connection, sql, *arguments)
@@ -236,6 +237,8 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         postgres_url=urls["auth"], listen=at["auth"], keys_dir=keys_dir, lockout_address=at["lockout"], otp_address=at["otp"],
         argon2_memory_kib=8, argon2_iterations=1, hash_threads=1,
         session_days=oracle.SESSION_LIFETIME_S // 86_400, flow_lifetime_s=oracle.FLOW_LIFETIME_S,
+        # Whoever nobody is has both contacts.
+        decoy_email_share=1, decoy_phone_share=1,
     )  # fmt: skip
     await stack.enter_async_context(running(services.lockout.roles.server, lockout))
     await stack.enter_async_context(running(services.otp.roles.server, otp))

@@ -1,0 +1,86 @@
+"""Calls by whatever leads to an account: a phone number begins with a plus sign, an account number does not (M12)."""
+
+from typing import Any, Literal
+
+from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2
+from zasov.auth.v1.common_pb2 import (
+    CONTACT_CHANNEL_EMAIL,
+    CONTACT_CHANNEL_PHONE,
+    CONTACT_CHANNEL_UNSPECIFIED,
+    CodeSent,
+    ContactChannel,
+    Session,
+)
+
+from tests.integration.auth import numbers
+from tests.integration.auth.suite import Auth, client
+
+# None: the request leaves it open.
+Channel = Literal["phone", "email"] | None
+CHANNELS: "dict[Channel, ContactChannel.ValueType]" = {
+    None: CONTACT_CHANNEL_UNSPECIFIED,
+    "phone": CONTACT_CHANNEL_PHONE,
+    "email": CONTACT_CHANNEL_EMAIL,
+}
+
+
+async def sign_in(auth: Auth, identifier: str, password: str) -> Session:
+    return await numbers.sign_in_by(auth, password, **_by(identifier))
+
+
+async def start(auth: Auth, kind: str, identifier: str, channel: Channel) -> CodeSent:
+    """A registration is by phone alone."""
+    if kind == "Registration":
+        return await auth.flow(kind).start(identifier)
+    request = recovery_service_pb2.StartRecoveryRequest(channel=CHANNELS[channel], client=client(), **_by(identifier))
+    return (await auth.recovery.StartRecovery(request, timeout=20)).code
+
+
+async def send_again(auth: Auth, kind: str, grant: str, channel: Channel) -> CodeSent:
+    if kind == "Registration":
+        return await auth.flow(kind).send_again(grant)
+    request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, channel=CHANNELS[channel], client=client())
+    return (await auth.recovery.SendRecoveryCodeAgain(request, timeout=20)).code
+
+
+async def request_one_time(auth: Auth, identifier: str) -> Any:
+    return await numbers.temporary_by(auth, **_by(identifier))
+
+
+async def use_one_time(auth: Auth, identifier: str, password: str) -> tuple[str, bool]:
+    """The grant, and whether a proposed password may be confirmed."""
+    request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+        temporary_password=password, client=client(), **_by(identifier)
+    )
+    answer = await auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+    return answer.must_choose.grant, answer.proposed
+
+
+async def put(auth: Auth, phone: str, account_number: str, email: str) -> str:
+    """Whose account they all lead to."""
+    return str((await numbers.put(auth, phone=phone, account_numbers=[account_number], email=email)).account_id)
+
+
+async def list_contacts(auth: Auth, identifier: str) -> tuple[str, list[tuple[str, str]]]:
+    """The grant; channels and masks."""
+    listed = await numbers.contacts_of(auth, **_by(identifier))
+    named = {number: channel for channel, number in CHANNELS.items() if channel}
+    return listed.grant, [(named[channel], mask) for channel, mask in numbers.masks(listed)]
+
+
+async def send_code(auth: Auth, grant: str, channel: Channel) -> CodeSent:
+    return await numbers.send_to(auth, grant, CHANNELS[channel])
+
+
+async def start_email_change(auth: Auth, token: str, password: str, email: str) -> CodeSent:
+    request = account_service_pb2.StartEmailChangeRequest(session_token=token, password=password, email=email, client=client())
+    return (await auth.account.StartEmailChange(request, timeout=20)).code
+
+
+async def confirm_email_change(auth: Auth, token: str, grant: str, code: str) -> None:
+    request = account_service_pb2.ConfirmEmailChangeRequest(session_token=token, grant=grant, code=code, client=client())
+    await auth.account.ConfirmEmailChange(request, timeout=20)
+
+
+def _by(identifier: str) -> dict[str, str]:
+    return {"phone": identifier} if identifier.startswith("+") else {"account_number": identifier}
