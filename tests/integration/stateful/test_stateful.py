@@ -126,6 +126,7 @@ def _walk_to_the_rarer_answers(subscribers: Customers) -> None:
     for _ in range(CODES_A_DAY):
         subscribers.go_through("Registration", 1, None)
     subscribers.go_through("Registration", 1, None)  # too many
+    subscribers.request_one_time(1, patiently=False)  # of these, too
     subscribers.teardown()
 
 
