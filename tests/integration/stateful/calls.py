@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2
+from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
 from zasov.auth.v1.common_pb2 import (
     CONTACT_CHANNEL_EMAIL,
     CONTACT_CHANNEL_PHONE,
@@ -11,6 +11,8 @@ from zasov.auth.v1.common_pb2 import (
     ContactChannel,
     Session,
 )
+from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
+from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
 from tests.integration.auth import numbers
 from tests.integration.auth.suite import Auth, client
@@ -80,6 +82,18 @@ async def start_email_change(auth: Auth, token: str, password: str, email: str) 
 async def confirm_email_change(auth: Auth, token: str, grant: str, code: str) -> None:
     request = account_service_pb2.ConfirmEmailChangeRequest(session_token=token, grant=grant, code=code, client=client())
     await auth.account.ConfirmEmailChange(request, timeout=20)
+
+
+async def start_at_office(auth: Auth, assertion: str, identifier: str, how: str) -> str:
+    """What is printed; empty if all of it is sent. how: "on_file" or "slip"."""
+    request: Any = staff_service_pb2.StartRecoveryAtOfficeRequest(
+        staff_assertion=assertion,
+        document_checked=True,
+        reason=RecoveryStartedAtOffice.REASON_PASSWORD_FORGOTTEN,
+        **_by(identifier),
+    )
+    getattr(request, how).SetInParent()
+    return str((await StaffServiceStub(auth.channel).StartRecoveryAtOffice(request, timeout=20)).slip.first_half)
 
 
 def _by(identifier: str) -> dict[str, str]:

@@ -156,10 +156,12 @@ class Handsets(Subscribers):
         told = self.world.told_of_texts(account_id) if account_id else Counter[str]()
         return self.world.newest_one_time("handset", e164, account_id), told
 
-    def _sent_one_time(self, e164: str, way: Way, proposed: str | None = None) -> None:
+    def _sent_one_time(self, e164: str, way: Way, proposed: str | None = None, printed: str = "") -> None:
+        """printed: the half of it that isn't sent."""
         challenge = self.world.newest_one_time(way, e164, self.accounts.get(e164))
         assert challenge is not None
-        text = self.world.password_of(challenge) if self.oracle.numbers[e164].known else None
+        assert challenge not in self.challenges.values(), "an older one-time password is looked for"
+        text = printed + self.world.password_of(challenge) if self.oracle.numbers[e164].known else None
         code = self.one_time.sent(e164, way, text, proposed)
         assert text is None or len(text) == code.digits, "the one-time password's length"
         self.challenges[id(code)] = challenge
@@ -181,9 +183,18 @@ class Handsets(Subscribers):
         """One to type; where there is none of the kind asked for, a wrong one."""
         own = self.sent[e164, way]
         others = [code for (other, its_way), codes in self.sent.items() if other != e164 and its_way == way for code in codes]
-        found = {"right": own[-1:], "older": own[:-1], "of another number": others}.get(guess, [])
+        found = {"right": own[-1:], "older": own[:-1], "of another number": others}.get(guess, own[-1:])
         texts = [code.text for code in found if code.text is not None]
-        return texts[-1] if texts else "2" * LENGTHS[way]
+        nothing = "2" * LENGTHS[way]
+        text = texts[-1] if texts else nothing
+        match guess:
+            case "its first half":
+                return text[: len(text) // 2] + nothing[len(text) // 2 :]
+            case "its second half":
+                return nothing[: len(text) // 2] + text[len(text) // 2 :]
+            case "wrong":
+                return nothing
+        return text
 
     def _confirm_proposed(self, given: Given) -> None:
         due = self.one_time.confirm_proposed(given.grant)

@@ -1,4 +1,5 @@
-"""One-time passwords and SMS commands, as the mission's rows say them (M5, M6). The oracle's other half.
+"""One-time passwords, SMS commands and what an office begins, as the mission's rows say them (M5, M6, M18). The oracle's
+other half.
 
 Asking changes nothing. Using one takes the permanent password and every session away, lifts a block, and leads no further
 than to the choice of another; what was proposed by SMS may be confirmed instead, by its own one-time password alone.
@@ -21,9 +22,10 @@ from tests.integration.stateful.oracle import (
     against_policy,
 )
 
-Way = Literal["site", "handset"]
-# What is typed says which of the two it is.
-LENGTHS: dict[Way, int] = {"site": 8, "handset": 10}
+Way = Literal["site", "handset", "office"]
+# What is typed says which of them it is.
+LENGTHS: dict[Way, int] = {"site": 8, "handset": 10, "office": 12}
+UNKNOWN = Answer("NOT_FOUND", "SUBSCRIBER_UNKNOWN")
 HELP_EVERY_S = 86_400
 
 
@@ -68,13 +70,18 @@ class OneTimePasswords:
         number.helped = now
         return Effect(told=("SmsCommandNotUnderstood",))
 
+    def at_office(self, identifier: str, how: str) -> Answer:
+        """Staff may know who is a subscriber. how: "on_file" or "slip"."""
+        number = self._oracle.numbers[identifier]
+        return number.office.ask(how, self._oracle.now) if number.known else UNKNOWN
+
     def sent(self, e164: str, way: Way, text: str | None, proposed: str | None = None) -> Code:
         """It takes the place of the older one of the same way."""
         number = self._oracle.numbers[e164]
         if way in number.one_time:
             number.one_time[way].code.open = False
         code = self._oracle.new_code(Code(text, LENGTHS[way], self._oracle.now, PASSWORD_LIFETIME_S))
-        budget = number.budget if way == "site" else number.handset
+        budget = {"site": number.budget, "handset": number.handset, "office": number.office}[way]
         number.one_time[way] = OneTime(code, number.stands, budget, proposed)
         return code
 

@@ -1,7 +1,7 @@
 """What a subscriber may do, as the mission's rows say it, in a few dictionaries. It knows nothing of the services.
 
 A new guess (a PIN) is a `Guard` of its own (M22); a new answer, a method that returns an `Answer`. One-time passwords and
-SMS commands stand in `one_time.py`, contacts and what else leads to an account in `on_file.py`.
+SMS commands stand in `one_time.py` with what an office begins, contacts and what else leads to an account in `on_file.py`.
 """
 
 from dataclasses import dataclass, field
@@ -162,6 +162,7 @@ class Number:
     guard: Guard = field(default_factory=Guard)
     budget: Budget = field(default_factory=Budget)
     handset: Budget = field(default_factory=Budget)
+    office: Budget = field(default_factory=Budget)
     one_time: dict[str, OneTime] = field(default_factory=dict)
     helped: int | None = None
     email: str = ""

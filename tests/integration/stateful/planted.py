@@ -25,9 +25,10 @@ from services.auth.admission import LockoutClient
 from services.auth.flows import Flows, Step
 from services.auth.recovery import Recovery
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
+from tests.integration.stateful import at_office_plants as at_office
 from tests.integration.stateful import on_file_plants as on_file
 from tests.integration.stateful import one_time_plants as one_time
-from tests.integration.stateful.customers import Customers
+from tests.integration.stateful.at_office import Visitors
 from tests.integration.stateful.machine import Met
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
@@ -258,6 +259,11 @@ PLANTS = [
     Plant("any session confirms an email", python=on_file.any_session_confirms_an_email),
     Plant("an email is on file before it is confirmed", python=on_file.on_file_unconfirmed),
     Plant("an email change's grant is good again and again", python=on_file.email_grant_stays_good),
+    Plant("a slip is good by the half that is printed", python=at_office.printed_half_is_enough),
+    Plant("a slip is good by the half that is sent", python=at_office.sent_half_is_enough),
+    Plant("what an office began first is looked for", python=at_office.older_ones_stay),
+    Plant("what an office begins uses up the site's budget", python=at_office.uses_the_sites_budget),
+    Plant("beginning at an office lifts a block", python=at_office.beginning_lifts_a_block),
 ]  # fmt: skip
 
 
@@ -270,7 +276,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Customers(a_world, met), settings=_HUNT)
+            run_state_machine_as_test(lambda: Visitors(a_world, met), settings=_HUNT)
     except AssertionError as error:
         noticed = str(error).partition("\n")[0] or "an assertion without words"
     finally:

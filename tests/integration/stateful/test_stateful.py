@@ -16,7 +16,8 @@ import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
-from tests.integration.stateful.customers import EMAILS, Customers
+from tests.integration.stateful.at_office import Visitors
+from tests.integration.stateful.customers import EMAILS
 from tests.integration.stateful.machine import WRONG_PASSWORD, Met
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
@@ -24,7 +25,7 @@ from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
 ALWAYS = settings(
-    derandomize=True, max_examples=70, stateful_step_count=30, deadline=None, database=None, print_blob=False,
+    derandomize=True, max_examples=90, stateful_step_count=30, deadline=None, database=None, print_blob=False,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 DEEP = os.environ.get("ZASOV_STATEFUL_EXAMPLES")
@@ -61,6 +62,7 @@ TO_BE_MET = {
     ),
     *(("confirm_email_change", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "GRANT_INVALID", "SESSION_INVALID")),
     ("list_contacts", "OK"),
+    *(("start_at_office", reason) for reason in ("OK", "SUBSCRIBER_UNKNOWN", "COOL_DOWN", "CODE_BUDGET_SPENT")),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
 
@@ -88,20 +90,21 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M10")
 @pytest.mark.row("M11")
 @pytest.mark.row("M12")
+@pytest.mark.row("M18")
 @pytest.mark.row("M19")
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Customers(a_world, met))
-    _walk_among_contacts(Customers(a_world, met))
-    run_state_machine_as_test(lambda: Customers(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Visitors(a_world, met))
+    _walk_among_contacts(Visitors(a_world, met))
+    run_state_machine_as_test(lambda: Visitors(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
     assert TO_BE_MET - met.answers.keys() == set()
 
 
-def _walk_to_the_rarer_answers(subscribers: Customers) -> None:
+def _walk_to_the_rarer_answers(subscribers: Visitors) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
@@ -130,7 +133,7 @@ def _walk_to_the_rarer_answers(subscribers: Customers) -> None:
     subscribers.teardown()
 
 
-def _walk_among_contacts(subscribers: Customers) -> None:
+def _walk_among_contacts(subscribers: Visitors) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
@@ -155,4 +158,8 @@ def _walk_among_contacts(subscribers: Customers) -> None:
     subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # the same
     subscribers.sign_in_wrongly_until_refused(0)
     subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # blocked
+    subscribers.start_at_office(0, "phone", "slip", patiently=True)
+    subscribers.start_at_office(0, "phone", "slip", patiently=False)  # too soon
+    for _ in range(CODES_A_DAY):
+        subscribers.start_at_office(0, "account number", "on_file", patiently=True)  # too many, in the end
     subscribers.teardown()

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -23,6 +24,7 @@ import services.auth.assembly
 import services.auth.roles
 import services.lockout.roles
 import services.otp.roles
+from devstack.staff import StaffSystem, make_staff_keys
 from devstack.waiting import free_port
 from services.auth.commands import Commands
 from services.auth.identifiers import AccountNumber, LookupKey, Phone
@@ -48,8 +50,9 @@ ROLES: tuple[ModuleType, ...] = (services.auth.roles, services.lockout.roles, se
 _NEVER_S = 3600
 
 
-# As otp and auth number them: asked for on the site; by the handset's own SMS, which may propose a password.
-ONE_TIME_PURPOSES = {"site": [3], "handset": [4, 5]}
+# As otp and auth number them: asked for on the site; by the handset's own SMS, which may propose a password; at an office,
+# which may print a slip.
+ONE_TIME_PURPOSES = {"site": [3], "handset": [4, 5], "office": [7, 8]}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class World:
         self._otp = otp
         self._commands = commands
         self._lookup = LookupKey(read_key(suite.keys_dir / "auth-lookup.key"))
+        self._staff = StaffSystem(suite.keys_dir)
+        self._ahead = timedelta(0)
         self._serial = itertools.count()
 
     def new_number(self) -> str:
@@ -145,15 +150,20 @@ class World:
 
     def advance(self, ticks: int) -> None:
         """Moves every database's clock, and sweeps what was lost meanwhile."""
-        self._set_clock("by + $1", timedelta(seconds=ticks * TICK_S))
+        self._set_clock(self._ahead + timedelta(seconds=ticks * TICK_S))
         self._runner.run(self._suite.lockout.sweep(timedelta(seconds=60)))
 
     def restore_clock(self) -> None:
-        self._set_clock("$1", timedelta(0))
+        self._set_clock(timedelta(0))
 
-    def _set_clock(self, expression: str, by: timedelta) -> None:
+    def staff_assertion(self) -> str:
+        """Good by the clock as it stands."""
+        return self._staff.assertion(exp=int(time.time() + self._ahead.total_seconds()) + 120)
+
+    def _set_clock(self, ahead: timedelta) -> None:
+        self._ahead = ahead
         for connection in (self._suite.sql, self._suite.lockout_sql, self._suite.otp_sql):
-            self._runner.run(connection.execute(f"UPDATE clock.ahead SET by = {expression}", by))
+            self._runner.run(connection.execute("UPDATE clock.ahead SET by = $1", ahead))
 
     # --- what is in the databases
 
@@ -220,6 +230,7 @@ def world(urls: dict[str, str], keys_dir: Path) -> Iterator[World]:
 
 async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, str], keys_dir: Path) -> World:
     at = {name: f"127.0.0.1:{free_port()}" for name in urls}
+    make_staff_keys(keys_dir)
     lockout = LockoutSettings(
         postgres_url=urls["lockout"], listen=at["lockout"], keys_dir=keys_dir, admission_wait_s=0, sweep_every_s=_NEVER_S
     )
@@ -239,6 +250,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         session_days=oracle.SESSION_LIFETIME_S // 86_400, flow_lifetime_s=oracle.FLOW_LIFETIME_S,
         # Whoever nobody is has both contacts.
         decoy_email_share=1, decoy_phone_share=1,
+        office_recovery=True, staff_daily_limit=10**6, office_look_s=_NEVER_S,
     )  # fmt: skip
     await stack.enter_async_context(running(services.lockout.roles.server, lockout))
     await stack.enter_async_context(running(services.otp.roles.server, otp))
