@@ -3,7 +3,7 @@
 from typing import Literal
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, rule
 
 from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.calls import Channel
@@ -31,6 +31,12 @@ class Customers(Handsets):
         self.account_numbers = [world.new_account_number() for _ in self.e164s]
         self.on_file = OnFile(self.oracle, *self.account_numbers)
         self.made_up: dict[str, Contacts] = {}
+
+    @initialize(email=st.sampled_from([None, "", EMAILS[0]]))
+    def know_a_customer(self, email: str | None) -> None:
+        """None: the operator's systems don't."""
+        if email is not None:
+            self._put(self.e164s[0], self.account_numbers[0], email)
 
     # --- step by step
 
@@ -113,13 +119,20 @@ class Customers(Handsets):
             self._send_code(shown, "phone")
         self._finish(sent, password)
 
-    @rule(number=numbers, by=bys)
-    def skip_steps_with_the_grant_for_a_code(self, number: int, by: By) -> None:
-        shown = self._list_contacts(self._identifier(number, by))
+    @rule(number=numbers, by=bys, password=new_passwords)
+    def skip_steps_with_the_grant_for_a_code(self, number: int, by: By, password: str) -> None:
+        """And with the one for a confirmation the other way round. Neither is used up by it."""
+        self._pass(1)
+        identifier = self._identifier(number, by)
+        shown, started = self._list_contacts(identifier), self._start("Recovery", identifier)
+        self._pass(1)
         for kind in KINDS:
-            self._choose(kind, shown, GOOD_PASSWORDS[1])
+            self._choose(kind, shown, password)
         self._confirm("Recovery", shown, "right")
         self._send_again("Recovery", shown)
+        if started:
+            self._send_code(started, "phone")
+        self._send_code(shown, "phone")
 
     @rule(number=numbers, email=emails)
     def change_email(self, number: int, email: str) -> None:

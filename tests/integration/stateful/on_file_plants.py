@@ -44,8 +44,14 @@ def email_grant_stays_good(patch: pytest.MonkeyPatch) -> None:
     contacts_void_nothing(patch)
 
 
-def grant_for_a_code_opens_any_step(patch: pytest.MonkeyPatch) -> None:
+def grant_for_a_code_sets_a_password(patch: pytest.MonkeyPatch) -> None:
+    """What stands behind it is that such a flow replaces no password."""
     _find_also(patch, Step.CODE_CONFIRMED, Step.CONTACTS_SHOWN)
+    patch.setattr(services.auth.recovery, "still_holds", lambda *_: True)
+
+
+def grant_for_a_code_sends_another(patch: pytest.MonkeyPatch) -> None:
+    _find_also(patch, Step.CODE_SENT, Step.CONTACTS_SHOWN)
 
 
 def any_grant_is_good_for_a_code(patch: pytest.MonkeyPatch) -> None:
