@@ -91,11 +91,14 @@ class Lockout(Protocol):
 
 
 class LockoutClient:
-    """Lockout over gRPC. Errors of the call pass as ServiceError."""
+    """Lockout over gRPC. Errors of the call pass as ServiceError. admit_timeout_s: with the wait for a place."""
 
-    def __init__(self, stub: "LockoutServiceAsyncStub", timeout_s: float, trace: ProtocolTrace = OFF) -> None:
+    def __init__(
+        self, stub: "LockoutServiceAsyncStub", timeout_s: float, admit_timeout_s: float, trace: ProtocolTrace = OFF
+    ) -> None:
         self._stub = stub
         self._timeout_s = timeout_s
+        self._admit_timeout_s = admit_timeout_s
         self._trace = trace
 
     async def admit(self, guarded: Guarded, origin: Origin, captcha_settled: bool = False) -> Admission:
@@ -106,7 +109,7 @@ class LockoutClient:
             subject=guarded.to_proto(), origin=_keys(origin), attempt_id=str(attempt_id), captcha_settled=captcha_settled
         )
         try:
-            answer: pb.AdmitAttemptResponse = await call(self._stub.AdmitAttempt, request, at_most_s=self._timeout_s)
+            answer: pb.AdmitAttemptResponse = await call(self._stub.AdmitAttempt, request, at_most_s=self._admit_timeout_s)
         except ServiceError as error:
             # The answer may have been lost after the place was taken.
             await self._give_back_if_reachable(guarded, attempt_id)

@@ -82,7 +82,10 @@ class AuthSettings(ChassisSettings):
         default=0.95, ge=0, le=1, description="Share of codes by SMS that arrive by then, for want of recent ones."
     )
     decoys_delivered_email: float = Field(default=0.99, ge=0, le=1, description="The same of emails.")
-    call_timeout_s: float = Field(default=3.0, gt=0, description="Longest call to lockout, otp or the notifier.")
+    admission_timeout_s: float = Field(
+        default=6.0, gt=0, description="Longest call for an admission by lockout; it waits for up to 5 s itself."
+    )
+    call_timeout_s: float = Field(default=3.0, gt=0, description="Longest other call to lockout, otp or the notifier.")
     protocol_trace: str = Field(
         default="", description="Folder for a trace of each process's steps in the three-strike protocol; empty: off."
     )

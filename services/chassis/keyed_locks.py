@@ -13,17 +13,13 @@ class KeyedLocks:
         self._interested: dict[Hashable, int] = {}
 
     @asynccontextmanager
-    async def hold(self, key: Hashable, timeout_s: float | None = None) -> AsyncIterator[None]:
-        """In order of arrival. Raises TimeoutError when the wait takes longer; the time held does not count."""
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        """In order of arrival."""
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._interested[key] = self._interested.get(key, 0) + 1
         try:
-            async with asyncio.timeout(timeout_s):
-                await lock.acquire()
-            try:
+            async with lock:
                 yield
-            finally:
-                lock.release()
         finally:
             self._interested[key] -= 1
             if not self._interested[key]:

@@ -33,7 +33,7 @@ async def server(settings: LockoutSettings, life: Lifecycle) -> None:
         trace = stack.enter_context(open_trace(settings.protocol_trace, "lockout", "server"))
         database = await stack.enter_async_context(open_database(settings))
         store = LockoutStore(database, OutboxWaker(database), trace)
-        turnstile = Turnstile(settings.admission_wait_s, settings.admission_poll_s)
+        turnstile = Turnstile(settings.admission_wait_s, settings.admission_longest_s, settings.admission_poll_s)
         servicer = LockoutServicer(
             store,
             turnstile,

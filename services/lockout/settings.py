@@ -13,7 +13,8 @@ class LockoutSettings(ChassisSettings):
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_LOCKOUT_")
 
-    admission_wait_s: float = Field(default=2.0, ge=0, description="How long an attempt waits for one of the three places.")
+    admission_wait_s: float = Field(default=2.0, ge=0, description="Longest wait for a place while none comes free.")
+    admission_longest_s: float = Field(default=5.0, ge=0, description="Longest wait in a line that moves.")
     admission_poll_s: float = Field(default=0.02, gt=0, description="How often a waiter looks for places freed elsewhere.")
     sweep_age_s: float = Field(default=60.0, ge=2, description="An open attempt of this age is lost and counts as wrong.")
     sweep_every_s: float = Field(default=5.0, gt=0, description="How often lost attempts are looked for.")

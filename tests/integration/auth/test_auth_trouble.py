@@ -128,7 +128,7 @@ async def test_who_hangs_up_during_the_hash_is_struck_all_the_same(
 @pytest.mark.row("B7")
 async def test_with_lockout_away_nobody_signs_in_and_nothing_is_evaluated(suite: Suite, evaluated: list[bool]) -> None:
     await suite.register()
-    nowhere = await suite.start_auth(lockout_address="127.0.0.1:1", call_timeout_s=0.5)
+    nowhere = await suite.start_auth(lockout_address="127.0.0.1:1", call_timeout_s=0.5, admission_timeout_s=0.5)
     away = await refusal(nowhere.sign_in())
     assert (away.code, away.reason) == ("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE")
     assert away.retry_s

@@ -153,7 +153,7 @@ def new_server(lockout_url: str) -> ServerMaker:
         settings = LockoutSettings(postgres_url=lockout_url, listen=address, **changed)
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings))
-            turnstile = Turnstile(settings.admission_wait_s, settings.admission_poll_s)
+            turnstile = Turnstile(settings.admission_wait_s, settings.admission_longest_s, settings.admission_poll_s)
             servicer = LockoutServicer(LockoutStore(database, OutboxWaker(database)), turnstile, outcome_within_ms=30_000)
             add = [lambda server: add_LockoutServiceServicer_to_server(servicer, server)]
             await stack.enter_async_context(serving(settings, Lifecycle(), add, ()))

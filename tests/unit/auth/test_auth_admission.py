@@ -42,7 +42,7 @@ def away() -> grpc.aio.AioRpcError:
 
 
 def lockout(stub: Stub) -> LockoutClient:
-    return LockoutClient(stub, timeout_s=1.0)  # type: ignore[arg-type]
+    return LockoutClient(stub, timeout_s=1.0, admit_timeout_s=1.0)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

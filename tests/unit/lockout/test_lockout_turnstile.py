@@ -38,7 +38,7 @@ async def holds(condition: Callable[[], bool]) -> None:
 
 
 async def test_they_are_let_in_in_the_order_in_which_they_came() -> None:
-    places, turnstile = Places(free=0), Turnstile(wait_s=10, poll_s=10)
+    places, turnstile = Places(free=0), Turnstile(wait_s=10, longest_s=60, poll_s=10)
     waiting = [asyncio.create_task(turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60)) for n in range(20)]
     await holds(lambda: bool(places.looks))
     for _ in range(20):
@@ -50,7 +50,7 @@ async def test_they_are_let_in_in_the_order_in_which_they_came() -> None:
 
 
 async def test_only_the_first_in_line_looks() -> None:
-    places, turnstile = Places(free=0), Turnstile(wait_s=0.3, poll_s=0.02)
+    places, turnstile = Places(free=0), Turnstile(wait_s=0.3, longest_s=60, poll_s=0.02)
     waits = [turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60) for n in range(50)]
     results = await asyncio.gather(*waits, return_exceptions=True)
     assert all(isinstance(result, ServiceError) for result in results)
@@ -58,16 +58,45 @@ async def test_only_the_first_in_line_looks() -> None:
 
 
 async def test_a_place_that_is_freed_elsewhere_is_found_by_looking_again() -> None:
-    places, turnstile = Places(free=0), Turnstile(wait_s=10, poll_s=0.005)
+    places, turnstile = Places(free=0), Turnstile(wait_s=10, longest_s=60, poll_s=0.005)
     waiting = asyncio.create_task(turnstile.admit(SUBJECT, lambda: places.admit(1), 60))
     await holds(lambda: places.looks >= 2)
     places.free = 1
     assert await asyncio.wait_for(waiting, 5) == Admitted(0, 0)
 
 
+async def test_who_stands_in_a_line_that_moves_waits_on_past_the_wait_for_one_place() -> None:
+    places, turnstile = Places(free=0), Turnstile(wait_s=1, longest_s=60, poll_s=10)
+    waiting = [asyncio.create_task(turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60)) for n in range(5)]
+    for n in range(5):
+        await asyncio.sleep(0.3)
+        assert not waiting[n].done()
+        places.free = 1
+        turnstile.freed(SUBJECT)
+        await waiting[n]
+    assert places.let_in == list(range(5))
+
+
+async def test_a_line_that_moves_and_then_stands_still_ends_for_all_who_are_in_it() -> None:
+    places, turnstile = Places(free=1), Turnstile(wait_s=0.2, longest_s=60, poll_s=0.02)
+    waits = [turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60) for n in range(20)]
+    async with asyncio.timeout(10):
+        first, *rest = await asyncio.gather(*waits, return_exceptions=True)
+    assert first == Admitted(0, 0)
+    assert all(isinstance(one, ServiceError) for one in rest)
+
+
+async def test_the_longest_wait_bounds_it_in_a_line_that_moves_too() -> None:
+    places, turnstile = Places(free=0), Turnstile(wait_s=60, longest_s=0.1, poll_s=0.01)
+    waiting = [asyncio.create_task(turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60)) for n in range(2)]
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [one.code.name for one in results if isinstance(one, ServiceError)] == ["UNAVAILABLE"] * 2
+
+
 @pytest.mark.row("M21")
 async def test_the_callers_own_patience_bounds_the_wait() -> None:
-    places, turnstile = Places(free=0), Turnstile(wait_s=60, poll_s=0.01)
+    places, turnstile = Places(free=0), Turnstile(wait_s=60, longest_s=60, poll_s=0.01)
     async with asyncio.timeout(5):
         with pytest.raises(ServiceError) as met:
             await turnstile.admit(SUBJECT, lambda: places.admit(1), at_most_s=0.05)
@@ -76,7 +105,7 @@ async def test_the_callers_own_patience_bounds_the_wait() -> None:
 
 
 async def test_who_leaves_the_line_keeps_nobody_waiting_and_nothing_is_left_behind() -> None:
-    places, turnstile = Places(free=0), Turnstile(wait_s=10, poll_s=10)
+    places, turnstile = Places(free=0), Turnstile(wait_s=10, longest_s=60, poll_s=10)
     waiting = [asyncio.create_task(turnstile.admit(SUBJECT, lambda n=n: places.admit(n), 60)) for n in range(3)]
     await holds(lambda: bool(places.looks))
     waiting[1].cancel()
@@ -86,12 +115,11 @@ async def test_who_leaves_the_line_keeps_nobody_waiting_and_nothing_is_left_behi
     turnstile.freed(SUBJECT)
     assert await asyncio.wait_for(waiting[2], 5) == Admitted(0, 0)
     assert places.let_in == [2]
-    assert not turnstile._freed
-    assert not turnstile._lines._locks
+    assert not turnstile._lines
 
 
 async def test_a_block_is_told_at_once_and_one_subject_holds_up_no_other() -> None:
-    places, turnstile, since = Places(free=0), Turnstile(wait_s=10, poll_s=10), datetime(2026, 3, 1, tzinfo=UTC)
+    places, turnstile, since = Places(free=0), Turnstile(wait_s=10, longest_s=60, poll_s=10), datetime(2026, 3, 1, tzinfo=UTC)
     waiting = asyncio.create_task(turnstile.admit(SUBJECT, lambda: places.admit(1), 60))
 
     async def blocked() -> Admission:
