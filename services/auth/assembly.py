@@ -14,17 +14,18 @@ from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
 from services.auth.admission import LockoutClient
-from services.auth.captcha import Captcha, NoCaptcha, UsedCaptchas
-from services.auth.captcha_pictures import DrawingLine, PictureCaptcha
-from services.auth.captcha_tokens import TokenCaptcha
+from services.auth.captcha.pictures import DrawingLine, PictureCaptcha
+from services.auth.captcha.provider import Captcha, NoCaptcha, UsedCaptchas
+from services.auth.captcha.tokens import TokenCaptcha
 from services.auth.codes import Codes
 from services.auth.commands import Commands, ShortNumbers
 from services.auth.destinations import Channel
 from services.auth.flows import Flows
 from services.auth.hashing import HashingLine
 from services.auth.identifiers import LookupKey
+from services.auth.new_passwords import NewPasswords
 from services.auth.notices import Notices
-from services.auth.office_staff import StaffDesk
+from services.auth.office.staff import StaffDesk
 from services.auth.recovery import Recovery
 from services.auth.settings import AuthSettings
 from services.auth.signed_tokens import TokenKey, read_public_key
@@ -71,16 +72,17 @@ def recovery_of(
     shielded: Shielded,
     captcha: Captcha,
 ) -> Recovery:
+    pseudonyms = Pseudonyms(settings.keys_dir / "pseudonyms")
+    lifetime = timedelta(days=settings.session_days)
     return Recovery(
         purpose=OTP_PURPOSE_RECOVERY,
         accounts=accounts,
         flows=flows,
         codes=codes,
         lockout=lockout,
-        line=line,
+        passwords=NewPasswords(accounts, flows, lockout, line, pseudonyms, lifetime, shielded),
         lookup=lookup_of(settings),
-        pseudonyms=Pseudonyms(settings.keys_dir / "pseudonyms"),
-        session_lifetime=timedelta(days=settings.session_days),
+        pseudonyms=pseudonyms,
         default_language=settings.default_language,
         shielded=shielded,
         captcha=captcha,

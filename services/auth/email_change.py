@@ -17,9 +17,10 @@ from services.auth.clients import Client, time_for_a_hash
 from services.auth.contact_changes import change_contact
 from services.auth.destinations import Destination
 from services.auth.domain import decide_proof
-from services.auth.flows import Flow, Step, mark_of
+from services.auth.flows import Flow, Step, mark_of, still_holds
 from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.recovery import Recovery, code_sent, still_holds
+from services.auth.hashing import HashingLine
+from services.auth.recovery import Recovery, code_sent
 from services.auth.sign_in import SignIn
 from services.auth.vault import Contact
 from services.chassis.eventstore import Conflict
@@ -33,6 +34,7 @@ class EmailChange:
     parts: Recovery
     sign_in: SignIn
     guesses: Guesses
+    line: HashingLine
     shielded: Shielded
 
     async def start(self, token: str, password: str, email: str, client: Client) -> CodeSent:
@@ -111,7 +113,7 @@ class EmailChange:
         """The account as it is once the password has proven right (M22), and where the proof came from."""
         loaded = await self._load(live.account_id)
         origin = client.origin(self.parts.pseudonyms, loaded.time.now())
-        with self.parts.line.reserve() as place:
+        with self.line.reserve() as place:
             guess = Guess(
                 account_id=live.account_id,
                 guard_id=live.account_id,

@@ -17,6 +17,7 @@ import asyncpg
 from zasov.events.v1.otp_event_pb2 import OtpPurpose
 
 from services.auth import errors
+from services.auth.accounts import Loaded
 from services.auth.destinations import Channel, Destination
 from services.auth.identifiers import Identifier, Phone, identifier_of
 from services.auth.sessions import decode_token, encode_token, hash_of, same
@@ -243,3 +244,12 @@ def _hash_of_grant(grant: str) -> bytes:
     if decoded is None:
         raise errors.grant_invalid()
     return hash_of(decoded[1])
+
+
+def still_holds(flow: Flow, loaded: Loaded) -> bool:
+    """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
+    messages of a contact that is not on file any more must not finish what was begun with it.
+    """
+    first = not flow.contact_mark  # a registration's, begun while nobody had the number
+    contact = loaded.vault.open_contact(loaded.account.contact)
+    return loaded.account.credential_version == flow.credential_version and (first or mark_of(contact) == flow.contact_mark)

@@ -9,7 +9,7 @@ from zasov.events.v1.auth_event_pb2 import AccountRegistered, AuthEvent, LoginFa
 
 from services.auth.domain import Account, Session, fold, session_changes
 from services.auth.identifiers import LookupKey
-from services.auth.office_domain import PendingChange, evolve_change
+from services.auth.office.domain import PendingChange, evolve_change
 from services.auth.settings import AuthSettings
 from services.auth.vault import Vaults
 from services.chassis import rebuild as chassis

@@ -43,8 +43,8 @@ from services.auth.assembly import (
     staff_desk_of,
     usual_deliveries,
 )
-from services.auth.captcha import UsedCaptchas
-from services.auth.captcha_pictures import DrawingLine
+from services.auth.captcha.pictures import DrawingLine
+from services.auth.captcha.provider import UsedCaptchas
 from services.auth.choice import ChoiceOfContact
 from services.auth.codes import Codes
 from services.auth.commands import obey
@@ -55,9 +55,9 @@ from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.inbound import open_inbound_texts
 from services.auth.masks import Shares
-from services.auth.office import ContactChanges, Office, carry_out_for_ever
-from services.auth.office_staff import StaffDesk
-from services.auth.office_store import PendingChanges
+from services.auth.office.recovery import ContactChanges, Office, carry_out_for_ever
+from services.auth.office.staff import StaffDesk
+from services.auth.office.store import PendingChanges
 from services.auth.provisioning import Provisioning
 from services.auth.repeats import Repeats
 from services.auth.servicers.account import AccountServicer
@@ -124,7 +124,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         recovery = recovery_of(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
-        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, shielded)
+        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, line, shielded)
         messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
         deliveries = Deliveries(
             flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), usual_deliveries(settings)

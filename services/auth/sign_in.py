@@ -8,7 +8,7 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from services.auth import errors
 from services.auth.accounts import Accounts, LiveSession, Loaded
 from services.auth.admission import Guarded, Lockout
-from services.auth.captcha import Captcha
+from services.auth.captcha.provider import Captcha
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import NewSession, decide_change, decide_success
 from services.auth.guesses import Guess, Guesses, Settled

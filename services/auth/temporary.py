@@ -26,9 +26,9 @@ from services.auth import errors
 from services.auth.clients import Client
 from services.auth.destinations import Channel
 from services.auth.domain import decide_temporary_use
-from services.auth.flows import Flow, Step
+from services.auth.flows import Flow, Step, still_holds
 from services.auth.identifiers import Identifier, Phone
-from services.auth.recovery import Asked, Recovery, still_holds
+from services.auth.recovery import Asked, Recovery
 from services.auth.sign_in import tell_new_version
 from services.chassis.errors import invalid
 from services.chassis.eventstore import Conflict

@@ -8,7 +8,7 @@ from zasov.auth.v1 import (
 from services.auth.clients import check_client
 from services.auth.email_change import EmailChange
 from services.auth.errors import session_invalid
-from services.auth.office import ContactChanges
+from services.auth.office.recovery import ContactChanges
 from services.auth.passwords import normalise
 from services.auth.requests import email_in, required
 from services.auth.servicers.answers import code_in

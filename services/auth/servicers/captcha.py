@@ -5,7 +5,7 @@ from zasov.auth.v1 import (
     captcha_service_pb2_grpc,
 )
 
-from services.auth.captcha import Captcha
+from services.auth.captcha.provider import Captcha
 from services.auth.clients import check_client
 from services.chassis.interceptors import Context
 

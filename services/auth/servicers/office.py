@@ -6,9 +6,9 @@ from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceServicer
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
 from services.auth.identifiers import Identifier, Phone, parse_phone, require_own_mobile
-from services.auth.office import Office
-from services.auth.office_domain import Reason
-from services.auth.office_staff import Staff, StaffDesk
+from services.auth.office.domain import Reason
+from services.auth.office.recovery import Office
+from services.auth.office.staff import Staff, StaffDesk
 from services.auth.requests import identifier_in, required, uuid_in
 from services.chassis.errors import invalid
 from services.chassis.interceptors import Context

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 import services.auth.roles
 from devstack import wiring
 from devstack.subscriber import BackEnd
-from services.auth.captcha import LONGEST_LIFE
-from services.auth.captcha_pictures import Challenge
+from services.auth.captcha.pictures import Challenge
+from services.auth.captcha.provider import LONGEST_LIFE
 from services.auth.codes import Codes
 from services.chassis.sealing import Seal, read_key
 from tests.fakes.auth_captchas import claims, token

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
-from services.auth.office_audit import look_up
-from services.auth.office_staff import Staff
+from services.auth.office.audit import look_up
+from services.auth.office.staff import Staff
 from services.auth.settings import AuthSettings
 from services.chassis.errors import CannotStart
 from tests.integration.auth.conftest import StartSuite

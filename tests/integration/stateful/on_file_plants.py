@@ -10,6 +10,7 @@ from argon2.exceptions import VerifyMismatchError
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_EMAIL
 
+import services.auth.new_passwords
 import services.auth.provisioning
 import services.auth.recovery
 from services.auth import errors
@@ -47,7 +48,7 @@ def email_grant_stays_good(patch: pytest.MonkeyPatch) -> None:
 def grant_for_a_code_sets_a_password(patch: pytest.MonkeyPatch) -> None:
     """What stands behind it is that such a flow replaces no password."""
     _find_also(patch, Step.CODE_CONFIRMED, Step.CONTACTS_SHOWN)
-    patch.setattr(services.auth.recovery, "still_holds", lambda *_: True)
+    patch.setattr(services.auth.new_passwords, "still_holds", lambda *_: True)
 
 
 def grant_for_a_code_sends_another(patch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def contacts_void_nothing(patch: pytest.MonkeyPatch) -> None:
     def still_holds(flow: Flow, loaded: Any) -> bool:
         return bool(loaded.account.credential_version == flow.credential_version)
 
-    for module in ("recovery", "temporary", "email_change"):
+    for module in ("new_passwords", "temporary", "email_change"):
         patch.setattr(f"services.auth.{module}.still_holds", still_holds)
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import services.auth.recovery
+import services.auth.new_passwords
 import services.auth.sign_in
 import services.lockout.domain
 import services.otp.domain
@@ -23,7 +23,7 @@ from devstack.paths import REPO
 from services.auth.accounts import Accounts, LiveSession
 from services.auth.admission import LockoutClient
 from services.auth.flows import Flows, Step
-from services.auth.recovery import Recovery
+from services.auth.new_passwords import NewPasswords
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
 from tests.integration.stateful import at_office_plants as at_office
 from tests.integration.stateful import on_file_plants as on_file
@@ -119,12 +119,12 @@ def _grant_stays_good(patch: pytest.MonkeyPatch) -> None:
 
 
 def _any_version(patch: pytest.MonkeyPatch) -> None:
-    async def reset(self: Recovery, flow: Any, account_id: UUID, *rest: Any) -> Any:
+    async def reset(self: NewPasswords, flow: Any, account_id: UUID, *rest: Any) -> Any:
         version = (await self._load(account_id)).account.credential_version
         return await reset_password(self, replace(flow, credential_version=version), account_id, *rest)
 
-    reset_password = Recovery._reset
-    patch.setattr(Recovery, "_reset", reset)
+    reset_password = NewPasswords._reset
+    patch.setattr(NewPasswords, "_reset", reset)
 
 
 def _codes_stay_good(decide: Any) -> Any:
@@ -157,7 +157,7 @@ def _nothing_is_said_of_a_new_password(patch: pytest.MonkeyPatch) -> None:
     async def untold(*_: Any) -> None:
         pass
 
-    patch.setattr(services.auth.recovery, "tell_new_version", untold)
+    patch.setattr(services.auth.new_passwords, "tell_new_version", untold)
     patch.setattr(services.lockout.domain, "decide_epoch", lambda *_: [])
     patch.setattr("services.lockout.store.decide_epoch", lambda *_: [])
 
@@ -227,10 +227,10 @@ PLANTS = [
     Plant("a new password does not lift a block", python=_nothing_is_said_of_a_new_password),
     Plant("numbers that nobody has are never blocked", python=_strangers_unguarded),
     Plant("other sessions go on after a change", python=_wrapped(services.auth.sign_in, "decide_change", _others_go_on)),
-    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.recovery, "decide_reset", _others_go_on)),
+    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.new_passwords, "decide_reset", _others_go_on)),
     Plant("sessions last for ever", python=_sessions_for_ever),
     Plant("a recovery takes any password", python=lambda patch: patch.setattr(
-        "services.auth.recovery.failed_rules", lambda _: {})),
+        "services.auth.new_passwords.failed_rules", lambda _: {})),
     Plant("a one-time password is good again and again", python=one_time.stays_good,
           sql=InSql(_OTP, "begin_check", [(" AND c.state = 'open'",
                                            " AND (c.state = 'open' OR (c.purpose > 2 AND c.state = 'verified'))")])),

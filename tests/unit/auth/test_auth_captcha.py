@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from services.auth.captcha_pictures import ALPHABET, LENGTH, Challenge, DrawingLine
-from services.auth.captcha_tokens import read_token
+from services.auth.captcha.pictures import ALPHABET, LENGTH, Challenge, DrawingLine
+from services.auth.captcha.tokens import read_token
 from services.auth.settings import AuthSettings
 from services.auth.signed_tokens import TokenKey, read_public_key
 from services.chassis.errors import CannotStart, ServiceError

@@ -7,7 +7,7 @@ import pytest
 from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, StaffPseudonyms
 
 from services.auth.domain import Account
-from services.auth.office_domain import (
+from services.auth.office.domain import (
     ChangeVoid,
     Due,
     PendingChange,

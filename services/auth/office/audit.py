@@ -1,4 +1,4 @@
-"""`python -m services.auth.office_audit KEY_FILE EVENT_ID`: who acted at an office, and where. For auditors, who hold the key.
+"""`python -m services.auth.office.audit KEY_FILE EVENT_ID`: who acted at an office, and where. For auditors, who hold the key.
 
 Reads auth's event store (`ZASOV_AUTH_POSTGRES_URL`). ADR 28.
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-from services.auth.office_staff import Staff, who_acted
+from services.auth.office.staff import Staff, who_acted
 from services.auth.settings import AuthSettings
 from services.chassis.errors import CannotStart
 from services.chassis.postgres import connect_for_long

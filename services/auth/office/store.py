@@ -5,7 +5,7 @@ from uuid import UUID
 
 from services.auth.accounts import Beside
 from services.auth.identifiers import LookupKey, Phone
-from services.auth.office_domain import PendingChange
+from services.auth.office.domain import PendingChange
 from services.chassis.postgres import Database
 from services.chassis.telemetry import logger
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from captcha.image import ImageCaptcha
 
 from services.auth import errors
-from services.auth.captcha import Picture, UsedCaptchas
+from services.auth.captcha.provider import Picture, UsedCaptchas
 from services.chassis.errors import DEFAULT_RETRY, overloaded
 from services.chassis.sealing import Seal, UnsealError
 

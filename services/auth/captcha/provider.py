@@ -1,6 +1,6 @@
 """Captchas (M9): whether one was solved, and that one is good once (docs/adr/0017).
 
-Pictures are drawn and judged in captcha_pictures.py, tokens of an outside service in captcha_tokens.py; another provider is
+Pictures are drawn and judged in pictures.py, tokens of an outside service in tokens.py; another provider is
 another `Captcha`.
 """
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.auth import errors
-from services.auth.captcha import Picture, UsedCaptchas
+from services.auth.captcha.provider import Picture, UsedCaptchas
 from services.auth.signed_tokens import TokenKey, expiry_of, id_of
 
 

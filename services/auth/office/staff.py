@@ -10,7 +10,7 @@ from zasov.events.v1.auth_event_pb2 import StaffPseudonyms
 
 from services.auth import errors
 from services.auth.identifiers import LookupKey
-from services.auth.office_domain import StaffRecord
+from services.auth.office.domain import StaffRecord
 from services.auth.signed_tokens import TokenKey, expiry_of, id_of
 from services.chassis.postgres import Database
 from services.chassis.pseudonyms import Pseudonyms

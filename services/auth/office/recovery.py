@@ -13,7 +13,7 @@ from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
 from services.auth.contact_changes import change_contact
 from services.auth.identifiers import Identifier, LookupKey, Phone
-from services.auth.office_domain import (
+from services.auth.office.domain import (
     ChangeVoid,
     Due,
     Ending,
@@ -28,8 +28,8 @@ from services.auth.office_domain import (
     sessions_end,
     what_is_due,
 )
-from services.auth.office_staff import Staff, StaffDesk
-from services.auth.office_store import PendingChanges, carried_out, ended, kept
+from services.auth.office.staff import Staff, StaffDesk
+from services.auth.office.store import PendingChanges, carried_out, ended, kept
 from services.auth.temporary import TemporaryPasswords, new_half
 from services.auth.vault import Contact
 from services.chassis.errors import ServiceError
