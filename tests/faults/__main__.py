@@ -127,7 +127,7 @@ async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
         at_the_end = Line("all of them, at the end")
         lines.append(at_the_end)
         at_the_end.violations, modelled = await one.check_all()
-    answers = Counter(f"{call.kind} {call.answer}" for call in client.calls)
+    answers = Counter(" ".join((call.kind, call.answer, *call.told)) for call in client.calls)
     facts = {"rounds": rounds, "seed": seed, "calls": len(client.calls), "answers": dict(sorted(answers.items()))}
     facts["checked against the model"] = modelled
     return report.write(console, lines, facts)

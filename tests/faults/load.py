@@ -14,7 +14,7 @@ from tests.faults.inboxes import CODE, ONE_TIME, Inboxes
 from tests.faults.stage import DELIVERY_QUIET_S
 
 SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 1
-CUSTOMERS, MOVERS = 1, 1
+CUSTOMERS, MOVERS = 2, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
