@@ -20,9 +20,11 @@ async def put(back_end: BackEnd, **fields: Any) -> PutSubscriberResponse:
     return answer
 
 
-async def sign_in(back_end: BackEnd, password: str, client: ClientContext, **identifier: str) -> Session:
+async def sign_in(
+    back_end: BackEnd, password: str, client: ClientContext, timeout_s: float | None = None, **identifier: str
+) -> Session:
     request = SignInRequest(password=password, client=client, **identifier)
-    answer: Any = await back_end.call(back_end.sign_in_service.SignIn, request)
+    answer: Any = await back_end.call(back_end.sign_in_service.SignIn, request, timeout_s)
     return answer.session  # type: ignore[no-any-return]
 
 

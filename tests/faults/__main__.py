@@ -13,13 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from devstack.handsets import Handsets
 from devstack.stack import Stack
+from devstack.staff import StaffSystem
 from devstack.supervisor import ProcessDied
 from devstack.waiting import NotReady
 from tests.faults import others, report
 from tests.faults.calls import OK, Client, now
 from tests.faults.faults import DIED_COMING_BACK, FAULTS, INFRASTRUCTURE, Fault
+from tests.faults.inboxes import inboxes_of
 from tests.faults.invariants import violations
 from tests.faults.load import Load
 from tests.faults.reading import Reader
@@ -38,7 +39,7 @@ class Run:
     def __init__(self, stack: Stack, client: Client, seed: int) -> None:
         self._stack = stack
         self._client = client
-        self._load = Load(client, Handsets(stack.infra.addresses()["smsc"]["handsets"]), seed)
+        self._load = Load(client, inboxes_of(stack), seed)
         self._reader = Reader(stack)
         self._known: set[str] = set()
 
@@ -114,7 +115,7 @@ class Run:
 async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
     lines = [Line(fault.name) for fault in faults]
     async with open_channel(stack) as channel:
-        client = Client(channel)
+        client = Client(channel, StaffSystem(stack.at.keys))
         one = Run(stack, client, seed)
         for number in range(rounds):
             for fault, line in zip(faults, lines, strict=True):
@@ -126,7 +127,7 @@ async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
         at_the_end = Line("all of them, at the end")
         lines.append(at_the_end)
         at_the_end.violations, modelled = await one.check_all()
-    answers = Counter(f"{call.kind} {call.answer}" for call in client.calls)
+    answers = Counter(" ".join((call.kind, call.answer, *call.told)) for call in client.calls)
     facts = {"rounds": rounds, "seed": seed, "calls": len(client.calls), "answers": dict(sorted(answers.items()))}
     facts["checked against the model"] = modelled
     return report.write(console, lines, facts)

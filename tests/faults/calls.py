@@ -7,9 +7,23 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 import grpc
-from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.auth.v1.common_pb2 import (
+    CONTACT_CHANNEL_EMAIL,
+    CONTACT_CHANNEL_PHONE,
+    ClientContext,
+    CodeSent,
+    ContactChannel,
+    Delivery,
+    DeliveryState,
+    Session,
+)
+from zasov.auth.v1.staff_service_pb2 import StartRecoveryAtOfficeRequest, ToContactOnFile
+from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
+from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
+from devstack import customers
 from devstack.handsets import Handsets, HandsetsUnavailable
+from devstack.staff import StaffSystem
 from devstack.subscriber import BackEnd
 from services.chassis.errors import ServiceError, from_rpc_error
 
@@ -31,7 +45,9 @@ def now() -> float:
 class Call:
     """One call. trace: the id by which its events are found. ended: None while it is under way. answer: OK, or a reason.
 
-    session_id: of the session that it began, or that it was made with.
+    session_id: of the session that it began, or that it was made with. contact: the number or address that it puts on file, or
+    where its code is to go if that is an address. about: the trace of the call whose code it asks for. told: what the answer
+    says besides. lacks_time: it says "try again", and not when.
     """
 
     kind: str
@@ -45,6 +61,10 @@ class Call:
     account_id: str = ""
     session_id: str = ""
     attempts_left: int | None = None
+    contact: str = ""
+    about: str = ""
+    told: tuple[str, ...] = ()
+    lacks_time: bool = False
 
     @property
     def is_unclear(self) -> bool:
@@ -72,13 +92,79 @@ class Unclear(Exception):
 class Client:
     """Makes calls and remembers them. Each returns the Call; what else an answer holds is beside it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, staff: StaffSystem) -> None:
         self.calls: list[Call] = []
         self._back_end = TracedBackEnd(channel)
+        self._office = StaffServiceStub(channel)
+        self._staff = staff
 
     async def sign_in(self, phone: str, guess: str, origin: ClientContext, timeout_s: float) -> tuple[Call, Session | None]:
         call = Call("sign_in", phone, guess=guess)
         return call, await self._make(call, self._back_end.sign_in(phone, guess, origin, timeout_s))
+
+    async def sign_in_by_number(
+        self, phone: str, number: str, guess: str, origin: ClientContext, timeout_s: float
+    ) -> tuple[Call, Session | None]:
+        """phone: of whoever has the number, here and below."""
+        call = Call("sign_in_by_number", phone, guess=guess)
+        work = customers.sign_in(self._back_end, guess, origin, timeout_s, account_number=number)
+        return call, await self._make(call, work)
+
+    async def put_number(self, phone: str, number: str) -> Call:
+        call = Call("put_number", phone, contact=number)
+        await self._make(call, customers.put(self._back_end, phone=phone, account_numbers=[number]))
+        return call
+
+    async def list_contacts(self, phone: str, number: str, origin: ClientContext) -> tuple[Call, str | None]:
+        """The grant for having a code sent to one of them."""
+        call = Call("list_contacts", phone)
+        listed = await self._make(call, customers.list_contacts(self._back_end, origin, account_number=number))
+        if listed is None:
+            return call, None
+        call.told = tuple(ContactChannel.Name(one.channel) for one in listed.contacts)
+        return call, listed.grant
+
+    async def send_recovery_code(
+        self, phone: str, grant: str, email: str, origin: ClientContext
+    ) -> tuple[Call, CodeSent | None]:
+        """email: of the person, if it is to go there."""
+        call = Call("send_recovery_code", phone, contact=email)
+        channel = CONTACT_CHANNEL_EMAIL if email else CONTACT_CHANNEL_PHONE
+        return call, await self._make(call, customers.send_recovery_code(self._back_end, grant, channel, origin))
+
+    async def get_delivery(self, sending: Call, grant: str, origin: ClientContext) -> Call:
+        """sending: the call that has had the code sent."""
+        call = Call("get_delivery", sending.phone, about=sending.trace)
+        delivery = await self._make(call, self._back_end.get_delivery(grant, origin))
+        if isinstance(delivery, Delivery):
+            call.told = (DeliveryState.Name(delivery.state),)
+        return call
+
+    async def start_email_change(
+        self, phone: str, session: Session, guess: str, email: str, origin: ClientContext
+    ) -> tuple[Call, CodeSent | None]:
+        call = Call("start_email_change", phone, guess=guess, session_id=session.session_id, contact=email)
+        return call, await self._make(call, self._back_end.start_email_change(session.token, guess, email, origin))
+
+    async def confirm_email_change(
+        self, phone: str, session: Session, grant: str, code: str, email: str, origin: ClientContext
+    ) -> Call:
+        call = Call("confirm_email_change", phone, session_id=session.session_id, contact=email)
+        await self._make(call, self._back_end.confirm_email_change(session.token, grant, code, origin))
+        return call
+
+    async def start_at_office(self, phone: str) -> tuple[Call, str | None]:
+        """The tag of the message with the one-time password."""
+        call = Call("start_at_office", phone)
+        request = StartRecoveryAtOfficeRequest(
+            staff_assertion=self._staff.assertion(),
+            phone=phone,
+            document_checked=True,
+            reason=RecoveryStartedAtOffice.REASON_BLOCKED,
+            on_file=ToContactOnFile(),
+        )
+        started = await self._make(call, self._back_end.call(self._office.StartRecoveryAtOffice, request))
+        return call, started and started.sent.tag
 
     async def change_password(self, phone: str, session: Session, guess: str, new: str, origin: ClientContext) -> Call:
         call = Call("change_password", phone, guess=guess, new_password=new, session_id=session.session_id)
@@ -145,6 +231,7 @@ class Client:
             answer = await work  # type: ignore[misc]
         except ServiceError as error:
             call.answer = error.reason
+            call.lacks_time = call.is_unclear and error.retry_after is None
             if "attempts_left" in error.metadata:
                 call.attempts_left = int(error.metadata["attempts_left"])
             return None

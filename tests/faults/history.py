@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Record:
-    """A record in Kafka. trace: of the request that caused it."""
+    """A record in Kafka. trace: of the request that caused it. at: when the broker had it, Unix time."""
 
     service: str
     partition: int
@@ -42,12 +42,17 @@ class Record:
     event_id: UUID
     kind: str
     trace: str
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
 class Account:
+    """email, numbers: what is on file besides."""
+
     phone: str
     credential_version: int
+    email: str = ""
+    numbers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,19 @@ class Subject:
 
 @dataclass(frozen=True)
 class Sms:
-    """A row of the notifier's message table."""
+    """A row of the notifier's message table, emails among them. channel: empty before its claim."""
 
     notification_id: UUID
     cause_event_id: UUID
     cause_stream_id: UUID
     kind: str
     state: str
+    channel: str = "sms"
 
 
 @dataclass(frozen=True)
 class Text:
-    """What stands on a handset."""
+    """What stands on a handset, or in a mailbox: phone is an address then, in small letters."""
 
     phone: str
     text: str
@@ -97,7 +103,7 @@ class History:
     undelivered: int = 0
     dead_letters: int = 0
     messages: list[Sms] = field(default_factory=list)
-    parts: dict[str, UUID] = field(default_factory=dict)  # the SMSC's id -> notification
+    parts: dict[str, UUID] = field(default_factory=dict)  # the SMSC's id, or a Message-ID -> notification
     texts: list[Text] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)  # what other checkers of the same stores have found
 
@@ -163,6 +169,10 @@ class History:
             if version is not None and call.is_unclear and not self.caused_by.get(call.trace):
                 found[version].append(call)
         return found
+
+    def call_behind(self, event_id: UUID) -> Call | None:
+        """That brought the event about."""
+        return self.call_of.get(self.trace_of.get(event_id, ""))
 
     def answered(self, *kinds: str) -> Iterator[Call]:
         return (call for call in self.calls if call.kind in kinds and call.answer == OK)

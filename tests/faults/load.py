@@ -2,35 +2,38 @@
 
 import asyncio
 import random
-import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from zasov.auth.v1.common_pb2 import Session
+from zasov.auth.v1.common_pb2 import CodeSent, Session
 
-from devstack.handsets import Handsets, HandsetsUnavailable
 from devstack.subscriber import new_client, new_phone
 from tests.faults.calls import OK, Call, Client
+from tests.faults.inboxes import CODE, ONE_TIME, Inboxes
+from tests.faults.stage import DELIVERY_QUIET_S
 
 SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 1
+CUSTOMERS, MOVERS = 2, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
 _PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
-_SMS_TIMEOUT_S = 6.0
-_ONE_TIME = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
-# A notice may name a short number: as many digits as a code has.
-_CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
+_MESSAGE_TIMEOUT_S = 6.0
 
 
 @dataclass(eq=False)
 class Person:
-    """A subscriber, as the suite's clients remember them. passwords: all that may be the present one, the newest last."""
+    """A subscriber, as the suite's clients remember them. passwords: all that may be the present one, the newest last.
+    number: of their account, once that leads to it. email: on file for sure.
+    """
 
     phone: str = field(default_factory=new_phone)
     passwords: list[str] = field(default_factory=list)
     session: Session | None = None
+    allotted: str = field(default_factory=lambda: new_phone().removeprefix("+7"))
+    number: str = ""
+    email: str = ""
     is_recovering: bool = False
     guesses: int = 0
 
@@ -47,9 +50,9 @@ class Person:
 class Load:
     """Callers that go on until they are told to pause; a pause lets every call end."""
 
-    def __init__(self, client: Client, handsets: Handsets, seed: int) -> None:
+    def __init__(self, client: Client, inboxes: Inboxes, seed: int) -> None:
         self._client = client
-        self._handsets = handsets
+        self._inboxes = inboxes
         self._random = random.Random(seed)
         self._serial = 0
         self._going = asyncio.Event()
@@ -68,6 +71,8 @@ class Load:
             (self._register, NEWCOMERS),
             (self._strange, STRANGERS),
             (self._one_time, ONE_TIMERS),
+            (self._customer, CUSTOMERS),
+            (self._move, MOVERS),
         ]
         self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
 
@@ -96,22 +101,73 @@ class Load:
     async def _guess(self, person: Person, *, right: bool) -> None:
         guess = self._random.choice(person.passwords) if right else self._password("Wrong")
         timeout = self._random.choice((2.0, 4.0, 12.0))
-        person.guesses += 1
-        if person.guesses >= _MOST_GUESSES and person in self.people:
-            self.people.remove(person)
-        _, session = await self._client.sign_in(person.phone, guess, new_client(), timeout)
+        self._count(person)
+        if person.number and self._random.random() < 0.5:
+            work = self._client.sign_in_by_number(person.phone, person.number, guess, new_client(), timeout)
+        else:
+            work = self._client.sign_in(person.phone, guess, new_client(), timeout)
+        _, session = await work
         if session is not None:
             person.session = session
 
+    def _count(self, person: Person) -> None:
+        person.guesses += 1
+        if person.guesses >= _MOST_GUESSES and person in self.people:
+            self.people.remove(person)
+
     async def _recover(self) -> None:
-        person = self._anybody()
-        if person is None or person.is_recovering:
-            return
-        person.is_recovering = True
-        try:
-            await self._flow("recovery", person)
-        finally:
-            person.is_recovering = False
+        async with self._anybody_at_rest() as person:
+            if person is not None:
+                await self._flow("recovery", person)
+
+    async def _customer(self) -> None:
+        """Gets an account number; recovers by it, and asks where the code is."""
+        async with self._anybody_at_rest() as person:
+            if person is None or person.session is None:  # who may not be registered is nobody's customer
+                return
+            if not person.number:
+                call = await self._client.put_number(person.phone, person.allotted)
+                person.number = person.allotted if call.answer == OK else ""
+                return
+            phone, before = person.phone, len(await self._inboxes.texts(person.phone))
+            _, grant = await self._client.list_contacts(phone, person.number, new_client())
+            if grant is None:
+                return
+            email = person.email if self._random.random() < 0.5 else ""
+            sending, sent = await self._client.send_recovery_code(phone, grant, email, new_client())
+            if sent is None:
+                return
+            look = self._inboxes.by_email(email, sent.tag) if email else self._inboxes.by_sms(phone, CODE, sent.tag, before)
+            code = await self._seen(look)
+            for _ in range(2):
+                await self._client.get_delivery(sending, sent.grant, new_client())
+                await asyncio.sleep(DELIVERY_QUIET_S)
+            await self._client.get_delivery(sending, sent.grant, new_client())
+            if code is not None:
+                await self._finish("recovery", person, sent.grant, code)
+
+    async def _move(self) -> None:
+        """Has another address put on file."""
+        async with self._anybody_at_rest() as person:
+            if person is None or person.session is None:
+                return
+            phone, session = person.phone, person.session
+            self._serial += 1
+            email = f"{phone[1:]}.{self._serial}@example.com"
+            guess = self._password("Wrong") if self._random.random() < 0.2 else person.passwords[-1]
+            self._count(person)
+            _, sent = await self._client.start_email_change(phone, session, guess, email, new_client())
+            code = None if sent is None else await self._seen(self._inboxes.by_email(email, sent.tag))
+            if sent is None or code is None:
+                return
+            if self._random.random() < 0.2:
+                wrong = _another(code)
+                await self._client.confirm_email_change(phone, session, sent.grant, wrong, email, new_client())
+            call = await self._client.confirm_email_change(phone, session, sent.grant, code, email, new_client())
+            if call.answer == OK:
+                person.email = email
+            elif call.is_unclear:
+                person.email = ""
 
     async def _register(self) -> None:
         if len(self.people) >= _MOST_PEOPLE:
@@ -123,17 +179,25 @@ class Load:
             self.people.append(person)
 
     async def _flow(self, flow: str, person: Person) -> None:
-        before = len(await self._texts(person.phone))
-        _, sent = await self._client.start(flow, person.phone, new_client())
+        before = len(await self._inboxes.texts(person.phone))
+        sending, sent = await self._client.start(flow, person.phone, new_client())
         if sent is None:
             return
-        code = await self._found(_CODE, person.phone, sent.tag, before)
+        code = await self._code(person.phone, sent, before)
         if code is None:
             return
+        if flow == "recovery":
+            await self._client.get_delivery(sending, sent.grant, new_client())
+        await self._finish(flow, person, sent.grant, code)
+
+    async def _code(self, phone: str, sent: CodeSent, before: int) -> str | None:
+        return await self._seen(self._inboxes.by_sms(phone, CODE, sent.tag, before))
+
+    async def _finish(self, flow: str, person: Person, begun: str, code: str) -> None:
+        """begun: the grant that goes with the code."""
         if self._random.random() < 0.2:
-            wrong = f"{(int(code) + 1) % 10 ** len(code):0{len(code)}d}"
-            await self._client.confirm(flow, person.phone, sent.grant, wrong, new_client())
-        _, grant = await self._client.confirm(flow, person.phone, sent.grant, code, new_client())
+            await self._client.confirm(flow, person.phone, begun, _another(code), new_client())
+        _, grant = await self._client.confirm(flow, person.phone, begun, code, new_client())
         if grant is None:
             return
         call, session = await self._client.choose(flow, person.phone, grant, self._password("Chosen"), new_client())
@@ -152,29 +216,26 @@ class Load:
         await asyncio.sleep(0.3)
 
     async def _one_time(self) -> None:
-        """In by a one-time password: of the site, or by the handset's own SMS."""
-        person = self._anybody()
-        if person is None or person.is_recovering:
-            return
-        person.is_recovering = True
-        try:
-            await self._get_in(person, self._random.choice(("site", "word", "proposal")))
-        finally:
-            person.is_recovering = False
+        """In by a one-time password: of the site, by the handset's own SMS, or after a visit to an office."""
+        async with self._anybody_at_rest() as person:
+            if person is not None:
+                await self._get_in(person, self._random.choice(("site", "word", "proposal", "office")))
 
     async def _get_in(self, person: Person, way: str) -> None:
         phone, tag = person.phone, ""
-        before = len(await self._texts(phone))
+        before = len(await self._inboxes.texts(phone))
         new = self._password("Proposed" if way == "proposal" else "Chosen")
         if way == "site":
             _, tag = await self._client.request_one_time(phone, new_client())
+        elif way == "office":
+            _, tag = await self._client.start_at_office(phone)
         elif way == "word":
             # An equal text within a minute is taken for the SMSC's repetition: stray spaces tell them apart.
             self._serial += 1
-            await self._client.text(phone, "3339", "ПАРОЛЬ" + " " * (self._serial % 50), None, self._handsets)
+            await self._client.text(phone, "3339", "ПАРОЛЬ" + " " * (self._serial % 50), None, self._inboxes.handsets)
         else:
-            await self._client.text(phone, "111", f"25 {new}", new, self._handsets)
-        password = None if tag is None else await self._found(_ONE_TIME, phone, tag, before)
+            await self._client.text(phone, "111", f"25 {new}", new, self._inboxes.handsets)
+        password = None if tag is None else await self._seen(self._inboxes.by_sms(phone, ONE_TIME, tag, before))
         if password is None:
             return
         if self._random.random() < 0.3:
@@ -200,22 +261,33 @@ class Load:
     def _anybody(self) -> Person | None:
         return self._random.choice(self.people) if self.people else None
 
+    @asynccontextmanager
+    async def _anybody_at_rest(self) -> AsyncIterator[Person | None]:
+        """Of whom nobody else takes a step in a flow meanwhile; None: the one that was thought of is in one."""
+        person = self._anybody()
+        if person is None or person.is_recovering:
+            yield None
+            return
+        person.is_recovering = True
+        try:
+            yield person
+        finally:
+            person.is_recovering = False
+
     def _password(self, kind: str) -> str:
         """Never the same twice, so that a store's password can be told from all others."""
         self._serial += 1
         return f"{kind}-in-Tver-{self._serial}"
 
-    async def _texts(self, phone: str) -> list[str]:
-        with suppress(HandsetsUnavailable):
-            return [message.text for message in await self._handsets.messages(phone)]
-        return []
-
-    async def _found(self, form: re.Pattern[str], phone: str, tag: str, before: int) -> str | None:
-        """The code of the request that `tag` names, if it does; None: it did not come in time, or the load is to pause."""
-        deadline = asyncio.get_running_loop().time() + _SMS_TIMEOUT_S
+    async def _seen(self, look: Callable[[], Awaitable[str | None]]) -> str | None:
+        """None: it did not come in time, or the load is to pause."""
+        deadline = asyncio.get_running_loop().time() + _MESSAGE_TIMEOUT_S
         while self._going.is_set() and asyncio.get_running_loop().time() < deadline:
-            for text in (await self._texts(phone))[before:]:
-                if tag in text and (found := form.search(text.replace(f"№ {tag}", ""))):
-                    return found.group()
+            if (found := await look()) is not None:
+                return found
             await asyncio.sleep(0.05)
         return None
+
+
+def _another(code: str) -> str:
+    return f"{(int(code) + 1) % 10 ** len(code):0{len(code)}d}"

@@ -21,7 +21,7 @@ from devstack.stack import Stack
 from devstack.wiring import TOPICS
 from services.auth.domain import Account as AuthAccount
 from services.auth.domain import evolve
-from services.auth.temporary import _HANDSETS
+from services.auth.temporary import _HANDSETS, _OFFICES
 from services.auth.vault import Vaults
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.sealing import read_key
@@ -70,6 +70,9 @@ class Reader:
         await self._read_what_came_meanwhile(history)
         history.records, history.dead_letters = list(self._records), self._dead_letters
         history.texts = _texts(self._stack.state_dir / "smsc")
+        for notification, mail in _mails(Path(self._stack.infra.addresses()["mail"]["messages"])):
+            history.texts.append(mail)
+            history.parts[mail.message_ids[0]] = notification
         return history
 
     def forget_kafka(self) -> None:
@@ -87,8 +90,9 @@ class Reader:
         rows = await connection.fetch("SELECT * FROM account JOIN account_key USING (account_id)")
         for row in rows:
             vault = self._vaults.open(row["account_id"], row["wrapped"])
-            phone = vault.open_contact(row["contact"]).phone.e164
-            history.accounts[row["account_id"]] = Account(phone, row["credential_version"])
+            contact = vault.open_contact(row["contact"])
+            phone, numbers = contact.phone.e164, frozenset(one.text for one in contact.numbers)
+            history.accounts[row["account_id"]] = Account(phone, row["credential_version"], contact.email.lower(), numbers)
             state = AuthAccount(row["account_id"])
             for event in streams[row["account_id"]]:
                 if event["type"] not in _NEW_PASSWORD:
@@ -149,14 +153,16 @@ async def _read_lockout(connection: asyncpg.Connection, history: History) -> Non
 async def _read_notifier(connection: asyncpg.Connection, history: History) -> None:
     for row in await connection.fetch("SELECT * FROM message"):
         ids = row["notification_id"], row["cause_event_id"], row["cause_stream_id"]
-        history.messages.append(Sms(*ids, row["kind"], row["state"]))
+        history.messages.append(Sms(*ids, row["kind"], row["state"], row["channel"] or ""))
         history.undelivered += row["due_at"] is not None
     history.parts = {row["smsc_message_id"]: row["notification_id"] for row in await connection.fetch("SELECT * FROM part")}
 
 
 def _owners(history: History, subjects: dict[UUID, UUID]) -> dict[UUID, UUID]:
-    """The handset's own codes stand under an id that follows from the account's."""
-    accounts = {subject: one for one in history.accounts for subject in (one, uuid5(_HANDSETS, str(one)))}
+    """The handset's own codes, and an office's, stand under ids that follow from the account's."""
+    accounts = {
+        subject: one for one in history.accounts for subject in (one, uuid5(_HANDSETS, str(one)), uuid5(_OFFICES, str(one)))
+    }
     return {code: accounts[subject] for code, subject in subjects.items() if subject in accounts}
 
 
@@ -176,12 +182,26 @@ def _record(service: str, record: Any) -> Record:
     return Record(
         service, record.partition, record.offset, record.key.decode(), record.value, UUID(meta.stream_id), meta.version,
         UUID(meta.event_id), type_of(payload_of(envelope)), trace[1] if len(trace) > 1 else "",
+        record.timestamp / 1000,
     )  # fmt: skip
 
 
 def _texts(folder: Path) -> list[Text]:
     lines = (json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines())
     return [Text("+" + line["number"], line["text"], tuple(line["message_ids"])) for line in lines]
+
+
+def _mails(folder: Path) -> list[tuple[UUID, Text]]:
+    """With their notifications: a Message-ID says which."""
+    lines = (json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines())
+    return [
+        (UUID(line["headers"]["Message-ID"].strip("<>").partition("@")[0]), _mail(line["to"], line["text"], line["headers"]))
+        for line in lines
+    ]
+
+
+def _mail(to: str, text: str, headers: dict[str, str]) -> Text:
+    return Text(to.lower(), text, (headers["Message-ID"],))
 
 
 def _which(hashed: str, candidates: list[str]) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tests.faults.history import History
-from tests.faults.invariants import answers, codes, messages, publishing, rest, strikes, texts
+from tests.faults.invariants import answers, codes, contacts, deliveries, messages, publishing, rest, strikes, texts
 
 Invariant = Callable[[History], Sequence[str]]
 
@@ -26,6 +26,11 @@ INVARIANTS: dict[str, Invariant] = {
     "codes: three tries, one use": codes.three_tries_and_one_use,
     "texts are received once": texts.each_text_is_received_once_and_acts_for_its_sender_alone,
     "sent once": messages.nothing_is_sent_twice_but_what_is_reported_ambiguous,
+    "on file is what was put there": contacts.what_is_on_file_is_what_was_put_there,
+    "a number leads to its account": contacts.a_number_leads_to_its_account,
+    "contacts are listed as they are": contacts.contacts_are_listed_as_they_are,
+    "delivery is told as it is": deliveries.delivery_is_told_as_the_notifier_knows_it,
+    "sent where it belongs": messages.each_message_goes_where_it_belongs,
     "nothing is forgotten": messages.each_event_that_asks_for_a_message_has_one_with_an_end,
     "other checkers": rest.other_checkers_agree,
 }

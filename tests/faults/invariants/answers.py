@@ -16,17 +16,43 @@ _RESET = ("PasswordReset", "SessionEnded", "SessionStarted")
 _ONE_TIME = ("OtpVerified", "TemporaryPasswordUsed", "SessionEnded")
 _REGISTERED = ("AccountRegistered", "SessionStarted")
 _GUESS = {"CREDENTIALS_REJECTED": [_WRONG], "SIGN_IN_BLOCKED": [_REFUSED]}
+_SIGN_IN = {OK: [_SUCCESS, _FROM_A_NEW_DEVICE], **_GUESS}
+# A step that stands alone, when the next one was not to be taken any more.
+_PROVEN, _AT_OFFICE = ("PasswordProven",), ("RecoveryStartedAtOffice",)
+_MOVED = ("OtpVerified", "ContactChanged")
 # A decoy's own events never leave otp's store.
 _START = {
     OK: [("OtpIssued",), ("DecoyIssued",)],
     "COOL_DOWN": [("OtpRefused",), ()],
     "CODE_BUDGET_SPENT": [("OtpRefused",), ()],
 }
-_CONFIRM = {OK: [("OtpVerified",)], "CODE_REJECTED": [("OtpFailed",)], "CODE_DEAD": [(), ("OtpFailed",)]}
+_TRIED = {"CODE_REJECTED": [("OtpFailed",)], "CODE_DEAD": [(), ("OtpFailed",)]}
+_CONFIRM = {OK: [("OtpVerified",)], **_TRIED}
 
 # For each kind of call and each answer: what the stores may hold on behalf of it. Answers not named leave nothing.
 OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
-    "sign_in": {OK: [_SUCCESS, _FROM_A_NEW_DEVICE], **_GUESS},
+    "sign_in": _SIGN_IN,
+    "sign_in_by_number": _SIGN_IN,
+    # Nothing: it was on file already, by a call whose answer was lost.
+    "put_number": {OK: [("ContactChanged",), ()]},
+    "list_contacts": {},
+    "send_recovery_code": _START,
+    "get_delivery": {},
+    "start_email_change": {
+        **_GUESS,
+        **{answer: [(*_PROVEN, *one) for one in outcomes] for answer, outcomes in _START.items()},
+        "UNCLEAR": [_PROVEN],
+    },
+    # Void, if another password was set between the check and the change.
+    "confirm_email_change": {
+        OK: [_MOVED, (*_MOVED, "ContactReplaced")],
+        **_TRIED,
+        "GRANT_INVALID": [(), ("OtpVerified",)],
+    },
+    "start_at_office": {
+        **{answer: [(*_AT_OFFICE, *one) for one in outcomes] for answer, outcomes in _START.items()},
+        "UNCLEAR": [_AT_OFFICE],
+    },
     "change_password": {OK: [("PasswordChanged", "SessionEnded")], **_GUESS},
     "start_recovery": _START,
     "start_registration": _START,
@@ -44,7 +70,13 @@ OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
     "text": {},
     "propose": {},
 }
+# What these clients give no cause for.
+_NEVER = frozenset({
+    "INTERNAL", "IDENTIFIER_TAKEN", "CONTACT_ON_FILE", "STAFF_ASSERTION_REJECTED", "STAFF_NOT_ALLOWED", "STAFF_LIMIT",
+    "SUBSCRIBER_UNKNOWN",
+})  # fmt: skip
 _NEW_PASSWORD = ("AccountRegistered", "PasswordChanged", "PasswordReset", "TemporaryPasswordUsed")
+_RIGHT = ("LoginSucceeded", "PasswordProven")
 _CHOICES = ("choose_recovery", "choose_registration", "choose_permanent", "confirm_proposed")
 # Written by a sweep or by another's request, long after.
 _NOBODYS = frozenset({"OtpExpired", "OtpSuperseded", "PasswordRehashed"})
@@ -63,8 +95,10 @@ def each_answer_agrees_with_the_store(history: History) -> list[str]:
         if caused not in [Counter(one) for one in allowed]:
             held = ", ".join(sorted(caused.elements())) or "nothing"
             found.append(f"{call.kind} was answered {call.answer}, and the store holds {held}")
-        if call.answer == "INTERNAL":
-            found.append(f"{call.kind} was answered INTERNAL")
+        if call.answer in _NEVER:
+            found.append(f"{call.kind} was answered {call.answer}")
+        if call.lacks_time:
+            found.append(f"{call.kind} was answered {call.answer}, and not when to try again")
         found += _wrong_session(call, history)
     for service in ("auth", "otp"):
         for event in history.of(service):
@@ -76,7 +110,7 @@ def each_answer_agrees_with_the_store(history: History) -> list[str]:
 
 
 def _wrong_session(call: Call, history: History) -> list[str]:
-    if call.answer != OK or call.kind not in ("sign_in", *_CHOICES):
+    if call.answer != OK or call.kind not in ("sign_in", "sign_in_by_number", *_CHOICES):
         return []
     started = [event for event in history.caused_by.get(call.trace, ()) if event.kind == "SessionStarted"]
     if [(str(one.stream_id), one.payload.session_id) for one in started] != [(call.account_id, call.session_id)]:
@@ -101,18 +135,18 @@ def only_the_right_password_gets_in(history: History) -> list[str]:
     """Judged by the hash that is stored for the version that was tested; none, while a password is still to be chosen."""
     found = []
     given_up = {(event.stream_id, event.payload.credential_version) for event in history.of("auth", "TemporaryPasswordUsed")}
-    for event in history.of("auth", "LoginSucceeded", "LoginFailed"):
+    for event in history.of("auth", *_RIGHT, "LoginFailed"):
         call = history.call_of.get(history.trace_of.get(event.event_id, ""))
         if call is None or (event.kind == "LoginFailed" and not event.payload.identifier_known):
             continue
         version = event.payload.credential_version
         password = history.passwords.get((event.stream_id, version))
         if password is None and (event.stream_id, version) in given_up:
-            if event.kind == "LoginSucceeded":
-                found.append(f"LoginSucceeded at version {version} of {event.stream_id}, which has no password")
+            if event.kind != "LoginFailed":
+                found.append(f"{event.kind} at version {version} of {event.stream_id}, which has no password")
         elif password is None:
             found.append(f"version {version} of {event.stream_id} is no password that anybody chose")
-        elif (call.guess == password) != (event.kind == "LoginSucceeded"):
+        elif (call.guess == password) != (event.kind != "LoginFailed"):
             found.append(f"{event.kind} at version {version} of {event.stream_id}, by a guess that says otherwise")
     return found
 
@@ -137,17 +171,17 @@ def an_old_password_is_dead_once_the_new_one_is_acknowledged(history: History) -
         if call.answer == OK and call.ended is not None:
             acknowledged[event.stream_id].append((call.ended, event.payload.credential_version))
     found = []
-    for event, call in _with_calls(history, history.of("auth", "LoginSucceeded")):
+    for event, call in _with_calls(history, history.of("auth", *_RIGHT)):
         tested = event.payload.credential_version
         newest = max((version for ended, version in acknowledged[event.stream_id] if ended < call.started), default=0)
         if tested < newest:
             found.append(f"{event.stream_id}: version {tested} got in after {newest} was acknowledged")
     current: dict[UUID, int] = {}
-    for event in history.of("auth", *_NEW_PASSWORD, "LoginSucceeded"):
+    for event in history.of("auth", *_NEW_PASSWORD, *_RIGHT):
         version = event.payload.credential_version
-        if event.kind == "LoginSucceeded" and version != current.get(event.stream_id):
+        if event.kind in _RIGHT and version != current.get(event.stream_id):
             found.append(f"{event.stream_id}: a success at version {version} follows version {current.get(event.stream_id)}")
-        elif event.kind != "LoginSucceeded":
+        elif event.kind not in _RIGHT:
             current[event.stream_id] = version
     return found
 

@@ -1,23 +1,25 @@
-"""SMS: what stands on the handsets, beside what the notifier's store says."""
+"""SMS and email: what stands on the handsets and in the mailboxes, beside what the notifier's store says."""
 
 import re
 from collections import Counter
 from uuid import UUID
 
-from tests.faults.history import History, Sms
+from tests.faults.history import Event, History, Sms
+from tests.faults.invariants.contacts import changes_what_is_told, emails
 
 # Which events ask for a message. A new kind of notice joins with a line.
 _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
     ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
-    ("lockout", "AccountBlocked"),
+    ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("lockout", "AccountBlocked"),
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device"})
 # What every secret's text names, and no notice's.
 _REQUEST = re.compile(r"№ \d|request (No\. )?\d")
 # A code may have been used, superseded or have expired; a notice is open for hours.
-_CODES = frozenset({"code", "temporary_password", "proposed_password"})
+_CODES = frozenset({"code", "temporary_password", "proposed_password", "office_password"})
+_NOBODYS = UUID(int=0)
 _ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})
 
 
@@ -41,8 +43,10 @@ def nothing_is_sent_twice_but_what_is_reported_ambiguous(history: History) -> li
         if count > 1 + ambiguous[one]
     ]
     excused: Counter[str] = Counter()
+    mailboxes = {history.parts.get(one): text.phone for text in history.texts for one in text.message_ids}
     for message in history.messages:
-        excused[_phone_of(message, history)] += ambiguous[message.notification_id]
+        to = mailboxes.get(message.notification_id) if message.channel == "email" else _phone_of(message, history)
+        excused[to or ""] += ambiguous[message.notification_id]
     found += [
         f"{count} texts on one handset are unknown to the notifier, {excused[phone]} were reported ambiguous"
         for phone, count in unknown.items()
@@ -60,17 +64,46 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
     found = []
     by_cause = Counter(message.cause_event_id for message in history.messages)
     for event in history.events:
-        if event.is_public and (event.service, event.kind) in _ASK and by_cause[event.event_id] != 1:
+        if event.is_public and (event.service, event.kind) in _ASK and by_cause[event.event_id] != _asked_for(event):
             found.append(f"{by_cause[event.event_id]} messages for {event.kind} {event.event_id}")
     arrived = {history.parts.get(one) for text in history.texts for one in text.message_ids}
     for message in history.messages:
-        if message.state not in _ENDS:
+        is_taken = message.state == "submitted" and message.channel == "email"  # of which no more will be known
+        if message.state not in _ENDS and not is_taken:
             found.append(f"a message of kind {message.kind} is left {message.state}")
-        if message.state == "delivered" and message.notification_id not in arrived:
+        if (message.state == "delivered" or is_taken) and message.notification_id not in arrived:
             found.append(f"a message of kind {message.kind} is told to be delivered, and is not")
         if message.state == "void" and message.kind not in _CODES | _MAY_BE_QUIET:
             found.append(f"a notice of kind {message.kind} was never sent")
     return found
+
+
+def each_message_goes_where_it_belongs(history: History) -> list[str]:
+    """A code to the address that it is to prove, or that was chosen; what tells of a former address there; all else to the
+    phone on file.
+    """
+    _, replaced = emails(history)
+    messages = {message.notification_id: message for message in history.messages}
+    found = []
+    for text in history.texts:
+        for message in {messages.get(history.parts.get(one, _NOBODYS)) for one in text.message_ids} - {None}:
+            assert message is not None
+            call = history.call_behind(message.cause_event_id)
+            belongs = replaced.get(message.cause_event_id) or (
+                (call.contact if call and message.kind == "code" else "") or _phone_of(message, history)
+            )
+            if belongs and text.phone != belongs.lower():
+                found.append(f"a message of kind {message.kind} for {belongs} went to {text.phone}")
+    return found
+
+
+def _asked_for(event: Event) -> int:
+    """How many messages an event of such a kind asks for."""
+    if event.kind == "ContactChanged":
+        return int(changes_what_is_told(event))
+    if event.kind == "TemporaryPasswordUsed":
+        return int(event.payload.lifted_block)
+    return 1
 
 
 def _phone_of(message: Sms, history: History) -> str:

@@ -201,7 +201,7 @@ def a_block_is_lifted_by_a_new_password_alone(history: History) -> list[str]:
                 since = None
         if since is not None:
             blocks[subject].append((*since, float("inf")))
-    for event in history.of("auth", "LoginSucceeded"):
+    for event in history.of("auth", "LoginSucceeded", "PasswordProven"):
         call = history.call_of.get(history.trace_of.get(event.event_id, ""))
         version = event.payload.credential_version
         if call and any(epoch == version and at < call.started for epoch, at, _ in blocks[event.stream_id]):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
+import grpc.aio._utils
 from grpc._cython import cygrpc
 
 _SKEW_S = float(os.environ["CLOCK_SKEW_S"])
@@ -61,7 +62,7 @@ time.clock_gettime = _gettime
 time.clock_gettime_ns = _gettime_ns
 datetime_module.datetime = _Skewed  # type: ignore[misc]
 
-cygrpc.time = SimpleNamespace(time=_time, time_ns=_time_ns)
+cygrpc.time = grpc.aio._utils.time = SimpleNamespace(time=_time, time_ns=_time_ns)
 _send = aiokafka.AIOKafkaProducer.send
 
 
