@@ -3,7 +3,8 @@
 
 Arrivals come at a fixed rate, answered or not, and their times count from when they were due. The load's own work shares the
 cores with what it measures, where it would have a machine of its own: so there is one hashing thread fewer than cores, and the
-load is nice and takes what the system leaves. What it took, and how late calls left, is among the figures.
+load is nice, takes what the system leaves, sends bytes that were made before and reads no answer until all is over. What it
+took, and how late calls left, is among the figures.
 """
 
 import argparse
@@ -19,7 +20,10 @@ from typing import Any
 
 import grpc
 import uvloop
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from rich.console import Console
+from zasov.auth.v1.sign_in_service_pb2 import SignInRequest
 
 from bench.processes import Usage, resident_mb
 from bench.report import table
@@ -29,7 +33,6 @@ from devstack.stack import Stack
 from devstack.state import write_json
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
 from devstack.wiring import SERVICES
-from services.chassis.errors import ServiceError
 
 # So many that hardly two sign-ins of one person are under way at once: those would wait for each other's places.
 PEOPLE = 192
@@ -39,6 +42,7 @@ PEAK_S = 15.0
 TIMES = 10
 PASSWORD = "Winter-in-Tver-26"
 _DEADLINE_S = 10.0
+_SIGN_IN = "/zasov.auth.v1.SignInService/SignIn"
 
 console = Console()
 
@@ -50,11 +54,16 @@ class Answers:
     signed_in: list[float] = field(default_factory=list)
     signed_in_at: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
-    without_retry_time: int = 0
+    # Of each refusal, its google.rpc.Status, if it has one.
+    refusals: list[bytes] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     # How late calls left: what the load itself adds to every time above.
     late: list[float] = field(default_factory=list)
     elapsed: float = 0.0
+
+    def without_retry_time(self) -> int:
+        """How many refusals don't say when to come again."""
+        return sum(not _names_a_time(status) for status in self.refusals)
 
     def goodput(self, since: float = 0.0, until: float = 1e9) -> float:
         until = min(until, self.elapsed)
@@ -64,8 +73,11 @@ class Answers:
 class Load:
     """Sign-ins of many people, each from an address of their own."""
 
-    def __init__(self, people: list[Subscriber]) -> None:
-        self._people = people
+    def __init__(self, channel: grpc.aio.Channel, people: list[Subscriber]) -> None:
+        self._sign_in = channel.unary_unary(_SIGN_IN)
+        self._requests = [
+            SignInRequest(phone=one.phone, password=PASSWORD, client=one.client).SerializeToString() for one in people
+        ]
 
     async def as_fast_as_served(self, seconds: float) -> Answers:
         """Closed loop: the peak."""
@@ -73,7 +85,7 @@ class Load:
 
         async def caller(number: int) -> None:
             while (now := time.perf_counter()) - started < seconds:
-                await self._one(answers, self._people[number], due=now, started=started)
+                await self._one(answers, self._requests[number], due=now, started=started)
 
         await asyncio.gather(*(caller(number) for number in range(CLOSED_CALLERS)))
         answers.elapsed = time.perf_counter() - started
@@ -87,23 +99,23 @@ class Load:
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             answers.late.append(time.perf_counter() - due)
-            person = self._people[number % len(self._people)]
-            calls.add(call := asyncio.create_task(self._one(answers, person, due, started)))
+            request = self._requests[number % len(self._requests)]
+            calls.add(call := asyncio.create_task(self._one(answers, request, due, started)))
             call.add_done_callback(calls.discard)
         answers.elapsed = time.perf_counter() - started
         if calls:
             await asyncio.wait(calls)
         return answers
 
-    async def _one(self, answers: Answers, person: Subscriber, due: float, started: float) -> None:
+    async def _one(self, answers: Answers, request: bytes, due: float, started: float) -> None:
         try:
-            await person.sign_in(PASSWORD, _DEADLINE_S)
-        except ServiceError as error:
-            if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            await self._sign_in(request, timeout=_DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 answers.refused.append(time.perf_counter() - due)
-                answers.without_retry_time += error.retry_after is None
+                answers.refusals.append(_status_of(error))
             else:
-                answers.others[f"{error.code.name} {error.reason}"] += 1
+                answers.others[error.code().name] += 1
             return
         now = time.perf_counter()
         answers.signed_in.append(now - due)
@@ -137,7 +149,7 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         people = [Subscriber(BackEnd(channel), handsets, new_phone(), new_client()) for _ in range(PEOPLE)]
         console.print(f"· Registering {PEOPLE} subscribers", style="dim")
         await asyncio.gather(*(_register(people[first::CLOSED_CALLERS]) for first in range(CLOSED_CALLERS)))
-        load = Load(people)
+        load = Load(channel, people)
         console.print("· Warming up", style="dim")
         await load.as_fast_as_served(PEAK_S)
         await load.at_rate(100, 5)
@@ -160,7 +172,7 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         "refused_p50_ms": _percentile(overload.refused, 50),
         "refused_p99_ms": _percentile(overload.refused, 99),
         "refused_max_ms": round(max(overload.refused) * 1000, 1),
-        "refused_without_retry_time": overload.without_retry_time,
+        "refused_without_retry_time": overload.without_retry_time(),
         "load_late_p99_ms": _percentile(overload.late, 99),
         "signed_in_p50_ms": _percentile(overload.signed_in, 50),
         "signed_in_p99_ms": _percentile(overload.signed_in, 99),
@@ -170,6 +182,15 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         "recovery_goodput_ratio_first_2_s": round(after.goodput(0, 2) / peak, 3),
         "cores_used": {name: round(spent_s / overload.elapsed, 2) for name, spent_s in spent.items() if spent_s > 0.2},
     }
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> bytes:
+    """Unread: to read it takes as long as to make the call."""
+    return next((value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"), b"")
+
+
+def _names_a_time(status: bytes) -> bool:
+    return any(detail.Is(RetryInfo.DESCRIPTOR) for detail in Status.FromString(status).details)
 
 
 async def _register(people: list[Subscriber]) -> None:
