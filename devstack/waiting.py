@@ -1,5 +1,7 @@
 """Awaiting what another process does: nothing but asking again can tell."""
 
+import errno
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -29,15 +31,28 @@ def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
         return False
 
 
+# Below those that systems give to outgoing connections: one of these may begin before whoever asked for the port listens.
+_PORTS = range(15_000, 32_000)
+# Nobody's seed: two processes must not draw alike.
+_DRAW = random.SystemRandom()
 _given: set[int] = set()
 
 
 def free_port() -> int:
     """A port of loopback that nobody listens on; never the same one twice from one process."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given:
+        port = _DRAW.choice(_PORTS)
+        if port not in _given and _can_be_bound(port):
             _given.add(port)
             return port
+
+
+def _can_be_bound(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True

@@ -104,7 +104,7 @@ class Deliveries:
             channel = flow.sent.channel
             fate = await self.messages.fate_of(flow.challenge_id, now - told_from, self.quiet, channel)
             decoy = decoy_state(self.lookup.decoy_of(flow.identifier), channel, share_of(fate, self.usual[channel]))
-            state = cast("State", await self.flows.tell(flow, grant, fate.state if flow.destination else decoy))
+            state = cast("State", await self.flows.tell(flow, grant, decoy if flow.is_decoy else fate.state))
         return told(state or DELIVERY_STATE_UNDERWAY, now, flow.sent)
 
 

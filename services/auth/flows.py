@@ -57,9 +57,11 @@ class Flow:
     """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
     credential_version: of the password that it will replace; once another has been set the flow is void. 0: none.
 
-    contact_mark: of the contact on file when it began (`mark_of`); once the account has another one the flow is void.
+    contact_mark: of the contact on file when it began (`mark_of`); once the account has another one the flow is void, unless
+    it began while nobody had the number (is_nobodys).
 
-    subject_id: whose code it is. identifier: what was typed. destination: where the codes go; None: nowhere, to a decoy.
+    subject_id: whose code it is. identifier: what was typed. destination: where the codes go; None: there is none yet.
+    is_decoy: they go nowhere, whatever is named: a flow of nobody is as long as another, for the time that it takes.
     language: "ru" or "en".
     """
 
@@ -74,7 +76,9 @@ class Flow:
     credential_version: int
     expires_at: datetime
     destination: Destination | None = None
+    is_decoy: bool = False
     contact_mark: str = field(default="", repr=False)
+    is_nobodys: bool = False
     sent: Sent | None = None
     # As they are stored: sealed anew they would be other bytes.
     details: bytes = field(default=b"", repr=False)
@@ -177,7 +181,9 @@ class Flows:
             "language": flow.language,
             "version": flow.credential_version,
             "contact": flow.contact_mark,
+            "nobodys": int(flow.is_nobodys),
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
+            "decoy": int(flow.is_decoy),
             "proposed": flow.proposed,
             "sent": sent and _written(sent),
             "offered": flow.offered,
@@ -199,6 +205,9 @@ class Flows:
             expires_at=row["expires_at"],
             destination=_destination(details["to"]),
             contact_mark=details["contact"],
+            # What an older process left out it said by leaving out more.
+            is_decoy=bool(details.get("decoy", details["to"] is None)),
+            is_nobodys=bool(details.get("nobodys", not details["contact"])),
             proposed=details["proposed"],
             sent=_sent(details.get("sent")),
             details=row["details"],
@@ -250,6 +259,6 @@ def still_holds(flow: Flow, loaded: Loaded) -> bool:
     """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
     messages of a contact that is not on file any more must not finish what was begun with it.
     """
-    first = not flow.contact_mark  # a registration's, begun while nobody had the number
     contact = loaded.vault.open_contact(loaded.account.contact)
-    return loaded.account.credential_version == flow.credential_version and (first or mark_of(contact) == flow.contact_mark)
+    is_as_it_was = flow.is_nobodys or mark_of(contact) == flow.contact_mark
+    return loaded.account.credential_version == flow.credential_version and is_as_it_was

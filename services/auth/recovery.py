@@ -104,22 +104,21 @@ class Recovery:
         on_file = await self.on_file(asked.account_id, asked.subject_id)
         loaded, contact = on_file.loaded, on_file.contact
         language = (contact.language if on_file.is_somebodys else "") or asked.language or self.default_language
-        send_to = self._send_to(asked, contact, language)
-        is_decoy = send_to is None or not (on_file.is_somebodys or asked.purpose == OTP_PURPOSE_REGISTRATION)
-        nobodys = chosen(NOBODYS, asked.channel, language)
-        assert nobodys is not None  # there is one by each channel
+        on_file_or_typed = self._send_to(asked, contact, language)
+        is_decoy = on_file_or_typed is None or not (on_file.is_somebodys or asked.purpose == OTP_PURPOSE_REGISTRATION)
+        send_to = on_file_or_typed or chosen(NOBODYS, asked.channel, language)
+        assert send_to is not None  # there is one of nobody's by each channel
         issued = await self.codes.issue(
             asked.flow_id,
             asked.subject_id,
             asked.purpose,
-            send_to or nobodys,
+            send_to,
             asked.origin,
             asked.least_digits,
             has_account=asked.account_id is not None,
             is_decoy=is_decoy,
             first_half=asked.first_half,
         )
-        mark = mark_of(contact)
         flow = Flow(
             flow_id=asked.flow_id,
             purpose=asked.purpose,
@@ -131,8 +130,10 @@ class Recovery:
             language=language,
             credential_version=loaded.account.credential_version,
             expires_at=issued.expires_at.ToDatetime(tzinfo=UTC),
-            destination=None if is_decoy else send_to,
-            contact_mark=mark if on_file.is_somebodys else "",
+            destination=send_to,
+            is_decoy=is_decoy,
+            contact_mark=mark_of(contact),
+            is_nobodys=not on_file.is_somebodys,
             sent=_sent(issued, asked.channel, loaded.time.now()),
         )
         return flow, issued
@@ -154,7 +155,13 @@ class Recovery:
             )
         )  # fmt: skip
         # What the flow must hold against at its end is what was so at its beginning.
-        changed = replace(flow, challenge_id=newest.challenge_id, destination=newest.destination, sent=newest.sent)
+        changed = replace(
+            flow,
+            challenge_id=newest.challenge_id,
+            destination=newest.destination,
+            is_decoy=newest.is_decoy,
+            sent=newest.sent,
+        )
         next_grant, _ = await self.flows.advance(flow, grant, Step.CODE_SENT, changed)
         return code_sent(next_grant, issued)
 
