@@ -1,0 +1,13 @@
+"""Defaults of different services that only together keep a promise."""
+
+import pytest
+
+from services.notifier.settings import NotifierSettings
+from services.otp.settings import OtpSettings
+
+
+@pytest.mark.row("M10")
+def test_what_strangers_ask_for_leaves_the_owner_sms_for_commands_of_his_own() -> None:
+    """The site's codes of a day, and the notice of a block, besides which a stranger has nothing sent to a number."""
+    by_strangers = OtpSettings.model_fields["issues_per_day"].default + 1
+    assert NotifierSettings.model_fields["sms_per_number"].default - by_strangers >= 5
