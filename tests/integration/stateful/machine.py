@@ -152,7 +152,9 @@ class Subscribers(RuleBasedStateMachine):
     @rule(stage=st.sampled_from(["password", "password", "code"]), which=which, under=under, password=new_passwords)
     def choose(self, stage: str, which: Which, under: str, password: str) -> None:
         given = self._a_grant(stage, which)
-        self._choose(given.kind if under == "its own" else under, given, password)
+        # A change of the email ends with no password: its grant is tried for one of a recovery.
+        own = given.kind if given.kind in (*KINDS, ONE_TIME) else "Recovery"
+        self._choose(own if under == "its own" else under, given, password)
 
     # --- whole flows, after any cool-down, so that what comes after them is reached often
 

@@ -147,6 +147,7 @@ def _walk_among_contacts(subscribers: Visitors) -> None:
     subscribers.sign_in_by_account_number(0, "right")
     for _ in range(2):
         subscribers.start_email_change(newest, "right", EMAILS[1], patiently=False)  # too soon, the second time
+    subscribers.choose("code", newest, "its own", GOOD_PASSWORDS[1])  # it ends with no password
     for _ in range(TRIES + 1):
         subscribers.confirm_email_change(newest, newest, "wrong")  # dead, the last time
     subscribers.start_email_change(newest, WRONG_PASSWORD, EMAILS[1], patiently=False)
