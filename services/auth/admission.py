@@ -94,7 +94,7 @@ class LockoutClient:
     """Lockout over gRPC. Errors of the call pass as ServiceError. admit_timeout_s: with the wait for a place."""
 
     def __init__(
-        self, stub: "LockoutServiceAsyncStub", timeout_s: float, admit_timeout_s: float, trace: ProtocolTrace = OFF
+        self, stub: "LockoutServiceAsyncStub", *, timeout_s: float, admit_timeout_s: float, trace: ProtocolTrace = OFF
     ) -> None:
         self._stub = stub
         self._timeout_s = timeout_s

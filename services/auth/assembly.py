@@ -53,7 +53,11 @@ async def commands_of(settings: AuthSettings, stack: AsyncExitStack, database: D
         accounts,
         Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s)),
         Codes(OtpServiceStub(otp_channel), settings.call_timeout_s),
-        LockoutClient(LockoutServiceStub(lockout_channel), settings.call_timeout_s, settings.admission_timeout_s),
+        LockoutClient(
+            LockoutServiceStub(lockout_channel),
+            timeout_s=settings.call_timeout_s,
+            admit_timeout_s=settings.admission_timeout_s,
+        ),
         line,
         shielded,
         NoCaptcha(),

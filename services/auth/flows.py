@@ -57,8 +57,7 @@ class Flow:
     """One registration or recovery. account_id: whose password it will set; None: nobody's yet (registration), or a decoy.
     credential_version: of the password that it will replace; once another has been set the flow is void. 0: none.
 
-    contact_mark: of the contact on file when it began (`mark_of`); once the account has another one the flow is void, unless
-    it began while nobody had the number (is_nobodys).
+    contact_mark: of the contact on file when it began (`mark_of`); once the account has another one the flow is void.
 
     subject_id: whose code it is. identifier: what was typed. destination: where the codes go; None: there is none yet.
     is_decoy: they go nowhere, whatever is named: a flow of nobody is as long as another, for the time that it takes.
@@ -78,7 +77,6 @@ class Flow:
     destination: Destination | None = None
     is_decoy: bool = False
     contact_mark: str = field(default="", repr=False)
-    is_nobodys: bool = False
     sent: Sent | None = None
     # As they are stored: sealed anew they would be other bytes.
     details: bytes = field(default=b"", repr=False)
@@ -181,7 +179,6 @@ class Flows:
             "language": flow.language,
             "version": flow.credential_version,
             "contact": flow.contact_mark,
-            "nobodys": int(flow.is_nobodys),
             "to": to and [to.language, to.phone.e164 if to.phone else "", to.email],
             "decoy": int(flow.is_decoy),
             "proposed": flow.proposed,
@@ -205,14 +202,11 @@ class Flows:
             expires_at=row["expires_at"],
             destination=_destination(details["to"]),
             contact_mark=details["contact"],
-            # What an older process left out it said by leaving out more.
-            is_decoy=bool(details.get("decoy", details["to"] is None)),
-            is_nobodys=bool(details.get("nobodys", not details["contact"])),
+            is_decoy=bool(details["decoy"]),
             proposed=details["proposed"],
-            sent=_sent(details.get("sent")),
+            sent=_sent(details["sent"]),
             details=row["details"],
-            # An older process left it out.
-            offered=tuple(Channel(one) for one in details.get("offered", ())),
+            offered=tuple(Channel(one) for one in details["offered"]),
         )
 
 
@@ -221,6 +215,15 @@ def mark_of(contact: Contact) -> str:
     phones are few enough to be tried.
     """
     return hashlib.sha256(json.dumps([contact.phone and contact.phone.e164, contact.email]).encode()).hexdigest()
+
+
+def still_holds(flow: Flow, loaded: Loaded) -> bool:
+    """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
+    messages of a contact that is not on file any more must not finish what was begun with it.
+    """
+    contact = loaded.vault.open_contact(loaded.account.contact)
+    is_where_it_was = mark_of(contact) == flow.contact_mark
+    return loaded.account.credential_version == flow.credential_version and is_where_it_was
 
 
 def _written(sent: Sent) -> dict[str, Any]:
@@ -253,12 +256,3 @@ def _hash_of_grant(grant: str) -> bytes:
     if decoded is None:
         raise errors.grant_invalid()
     return hash_of(decoded[1])
-
-
-def still_holds(flow: Flow, loaded: Loaded) -> bool:
-    """A flow must not undo a password that was set since it began, the number's first included. And whoever reads the
-    messages of a contact that is not on file any more must not finish what was begun with it.
-    """
-    contact = loaded.vault.open_contact(loaded.account.contact)
-    is_as_it_was = flow.is_nobodys or mark_of(contact) == flow.contact_mark
-    return loaded.account.credential_version == flow.credential_version and is_as_it_was

@@ -133,7 +133,6 @@ class Recovery:
             destination=send_to,
             is_decoy=is_decoy,
             contact_mark=mark_of(contact),
-            is_nobodys=not on_file.is_somebodys,
             sent=_sent(issued, asked.channel, loaded.time.now()),
         )
         return flow, issued

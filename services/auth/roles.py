@@ -107,7 +107,9 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         otp_channel = await stack.enter_async_context(open_channel(settings.otp_address))
         notifier_channel = await stack.enter_async_context(open_channel(settings.notifier_address))
         lockout_stub = LockoutServiceStub(lockout_channel)
-        lockout = LockoutClient(lockout_stub, settings.call_timeout_s, settings.admission_timeout_s, trace)
+        lockout = LockoutClient(
+            lockout_stub, timeout_s=settings.call_timeout_s, admit_timeout_s=settings.admission_timeout_s, trace=trace
+        )
         line = HashingLine(hasher_of(settings), settings.hash_threads, settings.hash_places, settings.hash_places_per_subject)
         stack.callback(line.close)
         shielded = Shielded()

@@ -37,7 +37,9 @@ class Line:
 
 
 def write(console: Console, lines: list[Line], facts: dict[str, Any]) -> int:
-    """Returns the number of violations."""
+    """Returns the number of violations. They are printed last: of a long log often only the end is kept."""
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", highlight=False, markup=False)
     columns = ("fault", "rounds", "right", "wrong", "unclear", "s", "violations")
     table = Table(*columns, title="Faults under load: calls, and what breaks an invariant", title_justify="left")
     for line in lines:
@@ -45,14 +47,13 @@ def write(console: Console, lines: list[Line], facts: dict[str, Any]) -> int:
         table.add_row(line.fault, *map(str, numbers), style="red" if line.violations else None)
     total = sum(len(line.violations) for line in lines)
     console.print(table)
-    for line in lines:
-        for text in line.violations:
-            console.print(f"{line.fault}: {text}", style="red", highlight=False, markup=False)
-        for name, count in line.restarted.items():
-            console.print(f"{line.fault}: {name} ended by itself and was started anew ({count})", style="yellow", markup=False)
-    for name, value in facts.items():
-        console.print(f"{name}: {value}", highlight=False, markup=False)
     rows = [{**vars(line), "restarted": dict(line.restarted), "seconds": round(line.seconds, 1)} for line in lines]
     write_json(BUILD / "faults.json", {"violations": total, **facts, "faults": rows})
     console.print(f"The same in {BUILD / 'faults.json'}", style="dim", highlight=False)
+    for line in lines:
+        for name, count in line.restarted.items():
+            console.print(f"{line.fault}: {name} ended by itself and was started anew ({count})", style="yellow", markup=False)
+    for line in lines:
+        for text in line.violations:
+            console.print(f"{line.fault}: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
     return total

@@ -2,6 +2,8 @@
 
 import pytest
 
+from services.auth.settings import AuthSettings
+from services.lockout.settings import LockoutSettings
 from services.notifier.settings import NotifierSettings
 from services.otp.settings import OtpSettings
 
@@ -11,3 +13,9 @@ def test_what_strangers_ask_for_leaves_the_owner_sms_for_commands_of_his_own() -
     """The site's codes of a day, and the notice of a block, besides which a stranger has nothing sent to a number."""
     by_strangers = OtpSettings.model_fields["issues_per_day"].default + 1
     assert NotifierSettings.model_fields["sms_per_number"].default - by_strangers >= 5
+
+
+@pytest.mark.row("M1")
+def test_auth_waits_for_lockouts_answer_for_as_long_as_lockout_has_one_wait_in_line() -> None:
+    longest = LockoutSettings.model_fields["admission_longest_s"].default
+    assert AuthSettings.model_fields["admission_timeout_s"].default > longest
