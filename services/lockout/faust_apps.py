@@ -4,8 +4,34 @@ import asyncio
 from typing import Any
 
 import faust
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 
 from services.lockout.settings import LockoutSettings
+
+
+class _Recovery(Recovery):  # type: ignore[misc]
+    """Nothing is handed out while Faust seeks to where it had got to.
+
+    To read the changelog it has turned the flow on, and when the table is there it turns it on again, which empties the queues
+    of the streams. What was put into them between its seek and that was seen by no stream and acknowledged by none: a
+    partition then committed nothing more until the next rebalance (0.15.3, `on_recovery_completed`).
+    """
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        self.app.consumer.stop_flow()
+        self.app.flow_control.suspend()
+        await super().on_recovery_completed(generation_id)
+
+
+class _Tables(TableManager):  # type: ignore[misc]
+    _recovery: Recovery | None
+
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = _Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
 
 
 def new_app(settings: LockoutSettings, app_id: str, folder: str) -> "faust.App":
@@ -15,6 +41,7 @@ def new_app(settings: LockoutSettings, app_id: str, folder: str) -> "faust.App":
         broker=[f"kafka://{address}" for address in settings.kafka_bootstrap.split(",")],
         datadir=folder,
         store="memory://",
+        TableManager=_Tables,
         web_enabled=False,
         loop=asyncio.get_running_loop(),
         topic_allow_declare=False,
