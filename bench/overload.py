@@ -3,8 +3,10 @@
 
 Arrivals come at a fixed rate, answered or not, and their times count from when they were due. The load's own work shares the
 cores with what it measures, where it would have a machine of its own: so there is one hashing thread fewer than cores, and the
-load is nice, takes what the system leaves, sends bytes that were made before and reads no answer until all is over. What it
-took, and how late calls left, is among the figures.
+load is nice, takes what the system leaves, sends bytes that were made before and reads no answer until all is over. PostgreSQL,
+Kafka and the other services would have theirs too: they and the load share the first core, and `auth server` has all of them.
+At the peak it is the same. What each took, and how late calls left, is among the figures; `--anywhere` leaves all of them where
+the system puts them.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from google.rpc.status_pb2 import Status
 from rich.console import Console
 from zasov.auth.v1.sign_in_service_pb2 import SignInRequest
 
-from bench.processes import Usage, resident_mb
+from bench.processes import Usage, keep_on_first_core, resident_mb
 from bench.report import table
 from devstack.handsets import Handsets
 from devstack.paths import BUILD
@@ -126,6 +128,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=60.0, help="how long the overload lasts")
     arguments.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1), help="hashing threads")
+    arguments.add_argument("--anywhere", action="store_true", help="nothing is kept on one core")
     asked = arguments.parse_args()
     overrides = {service: {f"ZASOV_{service.upper()}_TRACE_SAMPLE_RATIO": "0.01"} for service in SERVICES}
     overrides["auth"]["ZASOV_AUTH_HASH_THREADS"] = str(asked.threads)
@@ -136,7 +139,12 @@ def main() -> None:
         ) as stack,
     ):
         os.nice(19)  # the load alone: the stack's processes are running already
-        figures = {"hash_threads": asked.threads, **uvloop.run(_bench(stack.describe(), asked.seconds))}
+        addresses = stack.describe()
+        if not asked.anywhere:
+            keep_on_first_core(pid for name, pid in addresses["pids"].items() if name != "auth-server")
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # the load; the stack's processes are its children
+        how = {"hash_threads": asked.threads, "others_on_one_core": not asked.anywhere}
+        figures = how | uvloop.run(_bench(addresses, asked.seconds))
     write_json(BUILD / "overload.json", figures)
     console.print(table("Overload", figures))
     console.print(f"The same in {BUILD / 'overload.json'}", style="dim", highlight=False)

@@ -1,6 +1,7 @@
 """What the processes of a stack take: CPU time and memory, children included (PostgreSQL works in children)."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 
 import psutil
 
@@ -23,6 +24,15 @@ class Usage:
 def resident_mb(pids: Mapping[str, int]) -> dict[str, int]:
     """Resident memory in MB. PostgreSQL's processes share pages: theirs is the proportional share (PSS)."""
     return {name: round(sum(_memory(process) for process in _family(pid)) / 1e6) for name, pid in pids.items()}
+
+
+def keep_on_first_core(pids: Iterable[int]) -> None:
+    """All threads that they have, and whatever these start."""
+    first = {min(os.sched_getaffinity(0))}
+    for pid in pids:
+        for process in _family(pid):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, first)
 
 
 def _family(pid: int) -> list[psutil.Process]:

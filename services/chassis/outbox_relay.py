@@ -23,6 +23,7 @@ from services.chassis.streams import until_kafka_answers
 from services.chassis.telemetry import error_name, logger
 
 _BATCH = 500
+LOOKS_AT_ONCE = 5
 # Only how long a lost wake-up can go unnoticed; the wake-up itself takes milliseconds.
 _FALLBACK_POLL_S = 1.0
 _TAKE = f"""
@@ -62,6 +63,22 @@ class OutboxWaker:
                 await self._database.execute(f"NOTIFY {CHANNEL}")
             except AWAY as error:
                 logger().warning("relay not woken", error=error_name(error))
+
+
+class _Pace:
+    """A few looks at once, then one every so many seconds: what comes at a person's speed goes at once, and under load more
+    goes together, which is what it costs all who read.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = 0.0
+
+    async def keep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now) + self._seconds
+        if (early := self._due - now - LOOKS_AT_ONCE * self._seconds) > 0:
+            await asyncio.sleep(early)
 
 
 async def relay(settings: ChassisSettings, life: Lifecycle, *, service: str, topic: str, envelope: str) -> None:
@@ -106,6 +123,7 @@ async def _relay_while_connected(
     await until_kafka_answers(producer.start)
     publisher = Publisher(producer, service, topic, envelope)
     republishing = Republishing(connection, publisher)
+    pace = _Pace(settings.relay_pace_s)
     try:
         while True:
             woken.clear()
@@ -116,6 +134,7 @@ async def _relay_while_connected(
             # What was committed after the rows were read has sent its own wake-up: a second look would find nothing.
             if taken < _BATCH and not republished:
                 await _or_after(_FALLBACK_POLL_S, woken.wait)
+                await pace.keep()
     finally:
         await producer.stop()
 

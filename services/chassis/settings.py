@@ -25,6 +25,7 @@ class ChassisSettings(BaseSettings):
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1, description="Share of requests that are traced.")
     drain_delay_s: float = Field(default=0.0, ge=0, description="After SIGTERM: not ready, yet serving.")
     drain_grace_s: float = Field(default=10.0, gt=0, description="Then calls under way may take this long.")
+    relay_pace_s: float = Field(default=0.1, ge=0, description="Under load, from one batch of events to the next.")
     reflection: bool = Field(default=False, description="gRPC server reflection; on in the local stack, off in production.")
     max_concurrent_calls: int = Field(default=1024, ge=1, description="Calls over this are refused by gRPC at once.")
 

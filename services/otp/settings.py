@@ -16,6 +16,8 @@ class OtpSettings(ChassisSettings):
 
     model_config = SettingsConfigDict(env_prefix="ZASOV_OTP_")
 
+    # Somebody waits for each code.
+    relay_pace_s: float = Field(default=0.0, ge=0, description="Under load, from one batch of events to the next.")
     code_digits: int = Field(default=4, description="Digits of a code for a subject without wrong checks: 4, 6 or 8.")
     code_lifetime_s: float = Field(default=300.0, gt=0, le=3600, description="Seconds until a code is refused.")
     password_lifetime_s: float = Field(

@@ -24,7 +24,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database
 from services.chassis.publishing import Publisher
-from services.chassis.republish import Republishing
+from services.chassis.republish import CHANNEL, Republishing
 from services.chassis.settings import ChassisSettings
 from tests.integration.databases import Databases
 from tests.integration.kafka_records import Reader, reading
@@ -96,6 +96,16 @@ def as_consumers_apply(versions: Sequence[int]) -> list[int]:
         if not applied or version > applied[-1]:
             applied.append(version)
     return applied
+
+
+async def keeps_sending(sql: asyncpg.Connection, count: int) -> UUID:
+    """Events of one stream, each with its wake-up, one after the other at the speed of a busy service."""
+    stream_id = uuid4()
+    for version in range(count):
+        await append(sql, stream_id, version, [PUBLIC])
+        await sql.execute(f"NOTIFY {CHANNEL}")
+        await asyncio.sleep(0.03)
+    return stream_id
 
 
 async def outbox_is_empty(sql: asyncpg.Connection) -> bool:
@@ -293,3 +303,24 @@ async def test_a_wake_up_brings_an_event_to_kafka_in_milliseconds(
 
 
 STREAM = UUID(int=4)
+
+
+async def test_under_load_more_goes_together(
+    settings: ChassisSettings, sql: asyncpg.Connection, kafka: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace_s, published = 0.25, list[int]()
+    publish = Publisher.publish
+
+    async def counted(self: Publisher, rows: Sequence[Any]) -> None:
+        published.extend([len(rows)] if rows else [])
+        await publish(self, rows)
+
+    monkeypatch.setattr(Publisher, "publish", counted)
+    async with relaying(settings.model_copy(update={"relay_pace_s": pace_s})):
+        began = time.monotonic()
+        stream_id = await keeps_sending(sql, 50)
+        await until("everything is published", lambda: outbox_is_empty(sql))
+        took = time.monotonic() - began
+    records = await kafka.until(lambda records: len(records) >= 50)
+    assert versions_of(records) == {stream_id: list(range(1, 51))}
+    assert len(published) <= outbox_relay.LOOKS_AT_ONCE + took / pace_s + 1
