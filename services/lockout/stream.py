@@ -19,7 +19,7 @@ import faust
 from services.chassis import metrics, streams
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.streams import Poison, header
-from services.chassis.telemetry import error_name, logger
+from services.chassis.telemetry import error_name, logger, raised_at
 from services.lockout import outcomes, topics
 from services.lockout.batches import in_batches
 from services.lockout.counting import packed, unpacked
@@ -52,6 +52,8 @@ async def run_stream(settings: LockoutSettings, life: Lifecycle, store: LockoutS
         ready.cancel()
         if not stop.done():
             stop.cancel()
+            for reason in [app.crash_reason for app in apps if app.crash_reason is not None]:
+                logger().error("a Faust app crashed", error=error_name(reason), where=raised_at(reason))
             # What is left of a crashed app may hold database connections for ever.
             life.give_up()
             raise RuntimeError("a Faust app stopped by itself")
