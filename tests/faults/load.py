@@ -230,9 +230,8 @@ class Load:
         elif way == "office":
             _, tag = await self._client.start_at_office(phone)
         elif way == "word":
-            # An equal text within a minute is taken for the SMSC's repetition: stray spaces tell them apart.
             self._serial += 1
-            await self._client.text(phone, "3339", "ПАРОЛЬ" + " " * (self._serial % 50), None, self._inboxes.handsets)
+            await self._client.text(phone, "3339", _word(self._serial), None, self._inboxes.handsets)
         else:
             await self._client.text(phone, "111", f"25 {new}", new, self._inboxes.handsets)
         password = None if tag is None else await self._seen(self._inboxes.by_sms(phone, ONE_TIME, tag, before))
@@ -287,6 +286,13 @@ class Load:
                 return found
             await asyncio.sleep(0.05)
         return None
+
+
+def _word(number: int) -> str:
+    """One of thousands of spellings: an equal text within a minute is taken for the SMSC's repetition."""
+    spaces, cases = divmod(number, 64)
+    letters = (letter.lower() if cases >> place & 1 else letter for place, letter in enumerate("ПАРОЛЬ"))
+    return " " * (spaces % 10) + "".join(letters) + " " * (spaces // 10 % 10)
 
 
 def _another(code: str) -> str:
