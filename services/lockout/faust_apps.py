@@ -1,27 +1,36 @@
 """What Faust is told, the same for each of lockout's apps; why, in docs/adr/0005 and 0014."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import faust
 from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import RebalanceAgain, Recovery
+from faust.types import TP
 
 from services.lockout.settings import LockoutSettings
 
 
 class _Recovery(Recovery):  # type: ignore[misc]
-    """Nothing is handed out while Faust seeks to where it had got to.
-
-    To read the changelog it has turned the flow on, and when the table is there it turns it on again, which empties the queues
-    of the streams. What was put into them between its seek and that was seen by no stream and acknowledged by none: a
-    partition then committed nothing more until the next rebalance (0.15.3, `on_recovery_completed`).
-    """
+    """Faust's (0.15.3), mended in two places."""
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Nothing is handed out while it seeks to where the streams had got to.
+
+        To read the changelog it has turned the flow on, and when the table is there it turns it on again, which empties the
+        queues of the streams. What was put into them between its seek and that was seen by no stream and acknowledged by none:
+        a partition then committed nothing more until the next rebalance.
+        """
         self.app.consumer.stop_flow()
         self.app.flow_control.suspend()
         await super().on_recovery_completed(generation_id)
+
+    async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Mapping[TP, int | None], title: str) -> None:
+        """A rebalance that overtakes a recovery leaves partitions without an offset: it begins anew, and the app goes on."""
+        if any(offsets[tp] is None for tp in tps):
+            raise RebalanceAgain
+        await super()._seek_offsets(consumer, tps, offsets, title)
 
 
 class _Tables(TableManager):  # type: ignore[misc]
