@@ -102,12 +102,16 @@ def lookup_of(settings: AuthSettings) -> LookupKey:
     return LookupKey(read_key(settings.keys_dir / "auth-lookup.key"))
 
 
+def vaults_of(settings: AuthSettings) -> Vaults:
+    return Vaults(read_key(settings.keys_dir / "auth-accounts.key"))
+
+
 def accounts_of(settings: AuthSettings, database: Database, trace: ProtocolTrace = OFF) -> Accounts:
     return Accounts(
         database,
         OutboxWaker(database),
         lookup_of(settings),
-        Vaults(read_key(settings.keys_dir / "auth-accounts.key")),
+        vaults_of(settings),
         timedelta(seconds=settings.notice_lifetime_s),
         settings.pace(),
         trace,

@@ -16,6 +16,8 @@ from zasov.events.v1.auth_event_pb2 import (
     LoginFailed,
     LoginRefused,
     LoginSucceeded,
+    NumberLinked,
+    NumberUnlinked,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordProposed,
@@ -238,8 +240,10 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
             return account
         case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return account
-        # Of these office_domain.py keeps a state of its own.
+        # Of these office/domain.py keeps a state of its own, of the others links/domain.py.
         case RecoveryStartedAtOffice() | ContactChangeRequested() | ContactChangeApproved() | ContactChangeCancelled():
+            return account
+        case NumberLinked() | NumberUnlinked():
             return account
     raise TypeError(f"{type(event).__name__} is not an event of an account")
 

@@ -8,18 +8,15 @@ from uuid import UUID, uuid4
 
 from zasov.auth.v1.common_pb2 import CodeSent
 from zasov.events.v1.auth_event_pb2 import ContactChanged
-from zasov.events.v1.meta_pb2 import Origin
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_EMAIL
 
 from services.auth import errors
-from services.auth.accounts import LiveSession, Loaded
-from services.auth.clients import Client, time_for_a_hash
+from services.auth.accounts import Loaded
+from services.auth.clients import Client
 from services.auth.contact_changes import change_contact
 from services.auth.destinations import Destination
-from services.auth.domain import decide_proof
 from services.auth.flows import Flow, Step, mark_of, still_holds
-from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.hashing import HashingLine
+from services.auth.proofs import Proofs
 from services.auth.recovery import Recovery, code_sent
 from services.auth.sign_in import SignIn
 from services.auth.vault import Contact
@@ -33,14 +30,13 @@ class EmailChange:
 
     parts: Recovery
     sign_in: SignIn
-    guesses: Guesses
-    line: HashingLine
+    proofs: Proofs
     shielded: Shielded
 
     async def start(self, token: str, password: str, email: str, client: Client) -> CodeSent:
         """Has a code sent to the new address. Raises ServiceError as AccountService documents."""
-        live = await self._live(token)
-        loaded, origin = await self._prove(live, password, client)
+        live = await self.sign_in.live(token)
+        loaded, origin = await self.proofs.prove(live, password, client)
         contact = loaded.vault.open_contact(loaded.account.contact)
         least_digits = await self.parts.check_origin(origin)
         flow_id, send_to = uuid4(), Destination(contact.language, email=email)
@@ -69,7 +65,7 @@ class EmailChange:
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
-        live = await self._live(token)
+        live = await self.sign_in.live(token)
         flow = await self.parts.flows.find(grant, OTP_PURPOSE_EMAIL, Step.CODE_SENT)
         if flow.account_id != live.account_id:
             raise errors.grant_invalid()
@@ -77,7 +73,7 @@ class EmailChange:
 
     async def set_language(self, token: str, language: str, client: Client) -> None:
         """Of all further messages. Raises ServiceError SESSION_INVALID."""
-        live = await self._live(token)
+        live = await self.sign_in.live(token)
         await self._change(live.account_id, lambda contact: replace(contact, language=language), client)
 
     async def _confirm(self, flow: Flow, grant: str, code: str, client: Client) -> None:
@@ -108,36 +104,6 @@ class EmailChange:
             except Conflict:
                 continue
             return
-
-    async def _prove(self, live: LiveSession, password: str, client: Client) -> tuple[Loaded, Origin]:
-        """The account as it is once the password has proven right (M22), and where the proof came from."""
-        loaded = await self._load(live.account_id)
-        origin = client.origin(self.parts.pseudonyms, loaded.time.now())
-        with self.line.reserve() as place:
-            guess = Guess(
-                account_id=live.account_id,
-                guard_id=live.account_id,
-                pseudonym=live.account_id,
-                password=password,
-                origin=origin,
-                time=loaded.time,
-                may_start=time_for_a_hash(),
-                captcha_settled=await self.parts.captcha.settles(client.captcha_proof),
-            )
-
-            async def on_right(current: Loaded, settled: Settled) -> Loaded:
-                admission = settled.admission
-                facts = decide_proof(current.account, admission.epoch, admission.attempt_id, settled.forgiven, live.session_id)
-                await self.parts.accounts.append(current.account, facts, current.time.now(), origin)
-                return current
-
-            return await self.guesses.make(guess, place, on_right), origin
-
-    async def _live(self, token: str) -> LiveSession:
-        live = await self.sign_in.introspect(token)
-        if live is None:
-            raise errors.session_invalid()
-        return live
 
     async def _load(self, account_id: UUID) -> Loaded:
         loaded = await self.parts.accounts.load(account_id)

@@ -31,6 +31,8 @@ NUMBER_TAKEN = "NUMBER_TAKEN"
 NEW_PHONE_USED = "NEW_PHONE_USED"
 SECOND_APPROVER_REQUIRED = "SECOND_APPROVER_REQUIRED"
 CONTACT_CHANGE_VOID = "CONTACT_CHANGE_VOID"
+PROOF_NEEDED = "PROOF_NEEDED"
+LINK_UNKNOWN = "LINK_UNKNOWN"
 # otp's, which pass through.
 COOL_DOWN = "COOL_DOWN"
 CODE_BUDGET_SPENT = "CODE_BUDGET_SPENT"
@@ -191,3 +193,14 @@ def contact_change_void() -> ServiceError:
     return ServiceError(
         grpc.StatusCode.FAILED_PRECONDITION, CONTACT_CHANGE_VOID, "No such change waits: it is over, or never was."
     )
+
+
+def proof_needed() -> ServiceError:
+    return ServiceError(
+        grpc.StatusCode.FAILED_PRECONDITION, PROOF_NEEDED, "The proof is not of this session, or has expired: prove again."
+    )
+
+
+def link_unknown() -> ServiceError:
+    """M16. The same for a link of another account and for one that is over."""
+    return ServiceError(grpc.StatusCode.NOT_FOUND, LINK_UNKNOWN, "No such number is linked to this account.")

@@ -9,6 +9,7 @@ from zasov.events.v1.auth_event_pb2 import AccountRegistered, AuthEvent, LoginFa
 
 from services.auth.domain import Account, Session, fold, session_changes
 from services.auth.identifiers import LookupKey
+from services.auth.links.domain import Link, evolve_links
 from services.auth.office.domain import PendingChange, evolve_change
 from services.auth.settings import AuthSettings
 from services.auth.vault import Vaults
@@ -30,6 +31,10 @@ SESSION = Table(
 CONTACT_CHANGE = Table(
     "contact_change", "account_id", ("account_id",),
     ("account_id", "change_id", "phone", "requested_by", "credential_version", "approve_by", "due_at"),
+)  # fmt: skip
+NUMBER_LINK = Table(
+    "number_link", "account_id", ("account_id", "owner_id"),
+    ("account_id", "owner_id", "link_id", "credential_version", "linked_at"),
 )  # fmt: skip
 STRANGER = Table("stranger", "stranger_id", ("stranger_id",), ("stranger_id", "version"))
 # A reservation is a lease: the row of a registration under way, or of one that broke off.
@@ -74,6 +79,7 @@ class _Known:
     account: Account
     sessions: dict[UUID, Session] = field(default_factory=dict)
     change: PendingChange | None = None
+    links: dict[UUID, Link] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ def projection(vaults: Vaults, lookup: LookupKey) -> Projection[_State]:
     async def identifiers(connection: Connection) -> None:
         await _fill_identifiers(connection, vaults, lookup)
 
-    tables = (ACCOUNT, SESSION, STRANGER, CONTACT_CHANGE, IDENTIFIER)
+    tables = (ACCOUNT, SESSION, STRANGER, CONTACT_CHANGE, NUMBER_LINK, IDENTIFIER)
     return Projection("auth", AuthEvent, tables, NOT_REBUILT, _evolve, _rows, identifiers)
 
 
@@ -106,6 +112,7 @@ def _evolve(state: _State | None, event: PastEvent) -> _State:
         state.change = evolve_change(state.change, state.account, event.payload, event.secret)
         state.account = fold(state.account, [event.as_fact()])
         state.sessions |= session_changes(state.sessions, event.payload, event.secret, event.occurred_at)
+        state.links = evolve_links(state.links, event.payload, event.occurred_at)
     elif not isinstance(event.payload, LoginFailed | LoginRefused) or event.payload.identifier_known:
         raise ValueError("an account begins with AccountRegistered")
     return state
@@ -127,6 +134,8 @@ def _rows(state: _State, last: PastEvent) -> Iterable[FreshRow]:
             account.account_id, change.change_id, change.phone, change.requested_by, change.credential_version,
             change.approve_by, change.due_at,
         )  # fmt: skip
+    for owner_id, link in state.links.items():
+        yield "number_link", (account.account_id, owner_id, link.link_id, link.credential_version, link.linked_at)
 
 
 async def _fill_identifiers(connection: Connection, vaults: Vaults, lookup: LookupKey) -> None:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from zasov.auth.v1 import recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
+from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
 from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CONTACT_CHANNEL_UNSPECIFIED, ContactChannel
 
 from services.auth.destinations import Channel
@@ -17,6 +17,7 @@ _WithIdentifier = (
     | recovery_service_pb2.RequestTemporaryPasswordRequest
     | recovery_service_pb2.ListContactsRequest
     | staff_service_pb2.StartRecoveryAtOfficeRequest
+    | account_service_pb2.LinkNumberRequest
 )
 
 

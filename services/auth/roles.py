@@ -42,6 +42,7 @@ from services.auth.assembly import (
     recovery_of,
     staff_desk_of,
     usual_deliveries,
+    vaults_of,
 )
 from services.auth.captcha.pictures import DrawingLine
 from services.auth.captcha.provider import UsedCaptchas
@@ -54,10 +55,13 @@ from services.auth.flows import Flows
 from services.auth.guesses import Guesses
 from services.auth.hashing import HashingLine
 from services.auth.inbound import open_inbound_texts
+from services.auth.links.linking import Linking
+from services.auth.links.store import Links
 from services.auth.masks import Shares
 from services.auth.office.recovery import ContactChanges, Office, carry_out_for_ever
 from services.auth.office.staff import StaffDesk
 from services.auth.office.store import PendingChanges
+from services.auth.proofs import Proofs
 from services.auth.provisioning import Provisioning
 from services.auth.repeats import Repeats
 from services.auth.servicers.account import AccountServicer
@@ -126,7 +130,11 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         recovery = recovery_of(settings, accounts, flows, codes, lockout, line, shielded, captcha)
         registration = replace(recovery, purpose=OTP_PURPOSE_REGISTRATION)
         temporary = TemporaryPasswords(replace(recovery, purpose=OTP_PURPOSE_TEMPORARY_PASSWORD))
-        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, guesses, line, shielded)
+        proof_lifetime = timedelta(seconds=settings.proof_lifetime_s)
+        proofs = Proofs(accounts, guesses, line, pseudonyms, captcha, flows_seal, proof_lifetime)
+        email_change = EmailChange(replace(recovery, purpose=OTP_PURPOSE_EMAIL), sign_in, proofs, shielded)
+        links = Links(database, vaults_of(settings))
+        linking = Linking(accounts, links, proofs, guesses, line, lookup, pseudonyms, captcha)
         messages = Messages(NotifierServiceStub(notifier_channel), settings.call_timeout_s)
         deliveries = Deliveries(
             flows, accounts, lookup, messages, timedelta(seconds=settings.delivery_quiet_s), usual_deliveries(settings)
@@ -151,7 +159,8 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
         def add(grpc_server: grpc.aio.Server) -> None:
             add_SignInServiceServicer_to_server(SignInServicer(sign_in, temporary, settings.region), grpc_server)
-            add_AccountServiceServicer_to_server(AccountServicer(sign_in, email_change, contact_changes), grpc_server)
+            account = AccountServicer(sign_in, email_change, contact_changes, proofs, linking, settings.region)
+            add_AccountServiceServicer_to_server(account, grpc_server)
             add_TokenServiceServicer_to_server(TokenServicer(sign_in), grpc_server)
             registering = RegistrationServicer(registration, deliveries, settings.region)
             add_RegistrationServiceServicer_to_server(registering, grpc_server)

@@ -42,10 +42,15 @@ class AuthSettings(ChassisSettings):
     decoy_phone_share: float = Field(
         default=0.95, ge=0, le=1, description="The same of a phone, of those found by an account or contract number."
     )
+    proof_lifetime_s: int = Field(
+        default=300, ge=30, le=3600, description="How long a password that was given again in a session proves its owner."
+    )
     flow_lifetime_s: int = Field(default=900, ge=60, description="How long a registration or recovery may take in all.")
     notice_lifetime_s: int = Field(default=6 * 3600, ge=60, description="After this a notice is not worth sending.")
     notice_lease_s: float = Field(default=15.0, gt=0, description="How long a claimed notice is one worker's.")
-    notice_repeat_s: float = Field(default=60.0, ge=0, description="Of two changes of a password within this, one is told of.")
+    notice_repeat_s: float = Field(
+        default=60.0, ge=0, description="Of two changes of a password within this, one is told of; of two links, too."
+    )
     new_device_notice_s: float = Field(
         default=600.0, ge=0, description="Of two sign-ins from new devices within this, the subscriber is told of one."
     )

@@ -84,9 +84,7 @@ class SignIn:
 
     async def change_password(self, token: str, old: str, new: str, client: Client) -> None:
         """Raises ServiceError as AccountService documents."""
-        live = await self.introspect(token)
-        if live is None:
-            raise errors.session_invalid()
+        live = await self.live(token)
         failed = failed_rules(new)
         if failed:
             raise errors.password_policy("new_password", failed)
@@ -120,6 +118,13 @@ class SignIn:
 
             version = await self._guesses.make(guess, place, on_right)
         await tell_new_version(self._lockout, live.account_id, version)
+
+    async def live(self, token: str) -> LiveSession:
+        """Raises ServiceError SESSION_INVALID."""
+        live = await self.introspect(token)
+        if live is None:
+            raise errors.session_invalid()
+        return live
 
     async def introspect(self, token: str) -> LiveSession | None:
         """None: unknown, ended or expired."""

@@ -11,6 +11,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 from zasov.events.v1.auth_event_pb2 import (
     ContactChangeRequested,
+    NumberLinked,
     PasswordChanged,
     PasswordProposalRefused,
     PasswordReset,
@@ -27,8 +28,8 @@ _ALWAYS = timedelta(0)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """repeat: of two changes of the password within this, one is told of. new_device: the same of sign-ins from new devices;
-    None: of none.
+    """repeat: of two changes of the password within this, one is told of; of two links, too. new_device: the same of sign-ins
+    from new devices; None: of none.
     """
 
     repeat: timedelta
@@ -55,7 +56,7 @@ def notices_of(facts: Sequence[Fact], events: StoredEvents, pace: Pace) -> list[
 
 def _is_told(event: Message) -> bool:
     match event:
-        case PasswordChanged() | PasswordReset() | PasswordProposalRefused() | SmsCommandNotUnderstood():
+        case PasswordChanged() | PasswordReset() | NumberLinked() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return True
         case ContactChangeRequested():
             return True
@@ -72,6 +73,6 @@ def _quiet(event: Message, pace: Pace) -> timedelta | None:
     match event:
         case SignedInFromNewDevice():
             return pace.new_device
-        case PasswordChanged():
+        case PasswordChanged() | NumberLinked():
             return pace.repeat
     return _ALWAYS

@@ -49,6 +49,8 @@ class Kind(StrEnum):
     # The sign-in with a one-time password that lifted a block; the choice of a permanent one is told of by itself.
     TEMPORARY_PASSWORD_USED = "temporary_password_used"  # noqa: S105  # a name
     NEW_DEVICE = "new_device"
+    # To the subscriber whose number it is (M16).
+    NUMBER_LINKED = "number_linked"
     CONTACT_CHANGED = "contact_changed"
     # After a document was checked at an office (M18): a one-time password; half of one, whose other half is on a slip.
     OFFICE_PASSWORD = "office_password"  # noqa: S105  # a name

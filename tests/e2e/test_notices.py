@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from devstack import links
 from devstack.subscriber import Subscriber, new_client, new_phone
 from tests.e2e.system import NEW_PASSWORD, PASSWORD, WRONG, System, until
 
@@ -14,6 +15,7 @@ TEXTS = {
         "one-time": ("Вход снова открыт", "на один вход"),
         "changed": ("Пароль изменён",),
         "device": ("Вход с нового устройства", "(UTC+3)", "если это были не вы"),
+        "linked": ("привязали к чужому кабинету", "если это были не вы", "Забыли пароль?"),
     },
     "en": {
         "closed": ("Password sign-in is closed", "Forgot password?", "one-time password", "PAROL to 3339", "office"),
@@ -21,6 +23,7 @@ TEXTS = {
         "one-time": ("Sign-in is open again", "one-time password"),
         "changed": ("Your password was changed",),
         "device": ("Sign-in from a new device", "(UTC+3)", "if it was not you"),
+        "linked": ("linked to another account", "if it was not you", "Forgot password?"),
     },
 }
 
@@ -72,6 +75,24 @@ async def test_a_one_time_password_that_lifts_a_block_is_told_of_and_so_is_the_c
     await _is_told(person, "ru", "one-time")
     await system.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
     await _is_told(person, "ru", "changed")
+
+
+@pytest.mark.row("M20")
+@pytest.mark.row("M22")
+@pytest.mark.parametrize("language", sorted(TEXTS))
+async def test_who_links_a_number_has_its_subscriber_told_and_a_new_password_ends_it(system: System, language: str) -> None:
+    owner, _ = await system.registered()
+    session = await owner.sign_in(PASSWORD)
+    theirs = Subscriber(system.back_end, system.handsets, new_phone(), new_client(language))
+    await theirs.register(PASSWORD)
+    await theirs.refused(WRONG)
+    proof = await links.prove_again(system.back_end, session.token, PASSWORD, owner.client)
+    linked = await links.link_number(system.back_end, session.token, proof, theirs.phone, PASSWORD, owner.client)
+    await _is_told(theirs, language, "linked")
+    assert await links.linked_numbers(system.back_end, session.token, owner.client) == [linked]
+    assert linked.mask == f"***{theirs.phone[-2:]}"
+    await theirs.recover(NEW_PASSWORD)
+    assert await links.linked_numbers(system.back_end, session.token, owner.client) == []
 
 
 async def _is_told(person: Subscriber, language: str, what: str) -> None:

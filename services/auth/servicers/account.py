@@ -7,10 +7,13 @@ from zasov.auth.v1 import (
 
 from services.auth.clients import check_client
 from services.auth.email_change import EmailChange
-from services.auth.errors import session_invalid
+from services.auth.links.linking import Linking
+from services.auth.links.store import Linked
+from services.auth.masks import masked
 from services.auth.office.recovery import ContactChanges
 from services.auth.passwords import normalise
-from services.auth.requests import email_in, required
+from services.auth.proofs import Proofs
+from services.auth.requests import email_in, identifier_in, required, uuid_in
 from services.auth.servicers.answers import code_in
 from services.auth.sign_in import SignIn
 from services.chassis.errors import invalid
@@ -18,10 +21,21 @@ from services.chassis.interceptors import Context
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
-    def __init__(self, sign_in: SignIn, email_change: EmailChange, contact_changes: ContactChanges) -> None:
+    def __init__(
+        self,
+        sign_in: SignIn,
+        email_change: EmailChange,
+        contact_changes: ContactChanges,
+        proofs: Proofs,
+        linking: Linking,
+        region: str,
+    ) -> None:
         self._sign_in = sign_in
         self._email_change = email_change
         self._contact_changes = contact_changes
+        self._proofs = proofs
+        self._linking = linking
+        self._region = region
 
     async def ChangePassword(
         self, request: account_service_pb2.ChangePasswordRequest, context: Context
@@ -69,8 +83,48 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         self, request: account_service_pb2.CancelContactChangeRequest, context: Context
     ) -> account_service_pb2.CancelContactChangeResponse:
         check_client(request.client)
-        live = await self._sign_in.introspect(required("session_token", request.session_token))
-        if live is None:
-            raise session_invalid()
+        live = await self._sign_in.live(required("session_token", request.session_token))
         await self._contact_changes.cancel(live.account_id)
         return account_service_pb2.CancelContactChangeResponse()
+
+    async def ProveAgain(
+        self, request: account_service_pb2.ProveAgainRequest, context: Context
+    ) -> account_service_pb2.ProveAgainResponse:
+        token, password = required("session_token", request.session_token), normalise(request.password, "password")
+        client = check_client(request.client)
+        proof, expires_at = await self._proofs.make(await self._sign_in.live(token), password, client)
+        response = account_service_pb2.ProveAgainResponse(proof=proof)
+        response.expires_at.FromDatetime(expires_at)
+        return response
+
+    async def LinkNumber(
+        self, request: account_service_pb2.LinkNumberRequest, context: Context
+    ) -> account_service_pb2.LinkNumberResponse:
+        token, proof = required("session_token", request.session_token), required("proof", request.proof)
+        identifier, password = identifier_in(request, self._region), normalise(request.password, "password")
+        client = check_client(request.client)
+        linked = await self._linking.link(await self._sign_in.live(token), proof, identifier, password, client)
+        return account_service_pb2.LinkNumberResponse(linked=_linked_number(linked))
+
+    async def ListLinkedNumbers(
+        self, request: account_service_pb2.ListLinkedNumbersRequest, context: Context
+    ) -> account_service_pb2.ListLinkedNumbersResponse:
+        check_client(request.client)
+        live = await self._sign_in.live(required("session_token", request.session_token))
+        linked = await self._linking.links.of(live.account_id)
+        return account_service_pb2.ListLinkedNumbersResponse(numbers=[_linked_number(one) for one in linked])
+
+    async def UnlinkNumber(
+        self, request: account_service_pb2.UnlinkNumberRequest, context: Context
+    ) -> account_service_pb2.UnlinkNumberResponse:
+        token, link_id = required("session_token", request.session_token), uuid_in("link_id", request.link_id)
+        client = check_client(request.client)
+        await self._linking.unlink(await self._sign_in.live(token), link_id, client)
+        return account_service_pb2.UnlinkNumberResponse()
+
+
+def _linked_number(linked: Linked) -> account_service_pb2.LinkedNumber:
+    shown = masked(linked.contact)
+    number = account_service_pb2.LinkedNumber(link_id=str(linked.link_id), mask=shown[0].mask if shown else "")
+    number.linked_at.FromDatetime(linked.linked_at)
+    return number

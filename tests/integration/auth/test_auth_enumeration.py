@@ -9,12 +9,13 @@ import argon2
 import asyncpg
 import grpc
 import pytest
-from zasov.auth.v1 import recovery_service_pb2, registration_service_pb2, sign_in_service_pb2
+from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, registration_service_pb2, sign_in_service_pb2
 
 from services.auth.hashing import HashingLine
 from services.chassis import metrics
 from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite
+from tests.integration.auth.links import prove
 from tests.integration.auth.numbers import (
     EMAIL,
     EMAIL_CHANNEL,
@@ -24,11 +25,23 @@ from tests.integration.auth.numbers import (
     start_by,
     temporary_by,
 )
-from tests.integration.auth.suite import CAPTCHA_TEXT, OTHER_PHONE, PASSWORD, PHONE, PICTURES, Suite, client, refusal_of
+from tests.integration.auth.suite import (
+    CAPTCHA_TEXT,
+    OTHER_PHONE,
+    PASSWORD,
+    PHONE,
+    PICTURES,
+    UNKNOWN_PHONE,
+    Suite,
+    client,
+    refusal_of,
+)
 
 WRONG = "Wrong-1-password"
 # Somebody's, with another language than the default; nobody's.
 NUMBERS = {"known": PHONE, "unknown": OTHER_PHONE}
+# Who links them.
+OWNER = UNKNOWN_PHONE
 
 
 @dataclass
@@ -235,6 +248,25 @@ async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
     return wrong
 
 
+def _link(after: int) -> Ask:
+    """By somebody else, who has an account."""
+
+    async def ask(suite: Suite, phone: str) -> Call:
+        token = (await suite.auth.sign_in(OWNER)).token if await _is_known(suite) else (await suite.register(OWNER)).token
+        request = account_service_pb2.LinkNumberRequest(
+            session_token=token, proof=await prove(suite, token), phone=phone, password=WRONG, client=client()
+        )
+        for _ in range(after):
+            await seen(lambda: suite.auth.account.LinkNumber(request, timeout=20))
+            await suite.play_stream()
+        return lambda: suite.auth.account.LinkNumber(request, timeout=20)
+
+    async def _is_known(suite: Suite) -> bool:
+        return await suite.accounts() == 2
+
+    return ask
+
+
 def _number_of(phone: str) -> str:
     return f"60{phone[-8:]}"
 
@@ -311,6 +343,8 @@ ASKED: dict[str, Ask] = {
     "sign-in": _sign_in,
     "sign-in, blocked": _sign_in_blocked,
     "sign-in, every place taken": _sign_in_full,
+    "link": _link(after=0),
+    "link, blocked": _link(after=3),
     "registration": _start("Registration"),
     "registration, wrong code": _confirm("Registration", after=0),
     "recovery": _start("Recovery"),

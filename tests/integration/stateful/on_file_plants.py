@@ -22,6 +22,7 @@ from services.auth.email_change import EmailChange
 from services.auth.flows import Flow, Flows, Step
 from services.auth.guesses import Guess
 from services.auth.identifiers import AccountNumber, LookupKey
+from services.auth.proofs import Proofs
 from services.chassis.errors import ServiceError
 
 
@@ -128,26 +129,28 @@ def contacts_void_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_password_for_an_email(patch: pytest.MonkeyPatch) -> None:
-    async def prove(self: EmailChange, live: Any, _: str, client: Any) -> Any:
-        loaded = await self._load(live.account_id)
-        return loaded, client.origin(self.parts.pseudonyms, loaded.time.now())
+    async def prove(self: Proofs, live: Any, _: str, client: Any) -> Any:
+        loaded = await self.accounts.load(live.account_id)
+        assert loaded
+        return loaded, client.origin(self.pseudonyms, loaded.time.now())
 
-    patch.setattr(EmailChange, "_prove", prove)
+    patch.setattr(Proofs, "prove", prove)
 
 
 def guesses_for_an_email_are_free(patch: pytest.MonkeyPatch) -> None:
     """The password must be right, but nobody counts."""
-    prove = EmailChange._prove
+    prove = Proofs.prove
 
-    async def proven(self: EmailChange, live: Any, password: str, client: Any) -> Any:
-        loaded = await self._load(live.account_id)
+    async def proven(self: Proofs, live: Any, password: str, client: Any) -> Any:
+        loaded = await self.accounts.load(live.account_id)
+        assert loaded
         try:
             PasswordHasher().verify(loaded.vault.open_password(loaded.account.password), password)
         except VerifyMismatchError:
             raise errors.credentials_rejected(2) from None
         return await prove(self, live, password, client)
 
-    patch.setattr(EmailChange, "_prove", proven)
+    patch.setattr(Proofs, "prove", proven)
 
 
 def any_session_confirms_an_email(patch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from services.auth.domain import (
     decide_change,
     decide_failure,
     decide_help,
+    decide_proof,
     decide_proposal,
     decide_provisioning,
     decide_refusal,
@@ -28,6 +29,7 @@ from services.auth.domain import (
     fold,
     session_changes,
 )
+from services.auth.links.domain import Link, decide_link, decide_unlink
 from services.auth.telling import Pace, notices_of
 from services.auth.vault import Vaults
 from services.chassis.eventstore import Fact, stamp, type_of
@@ -84,6 +86,9 @@ def is_new(facts: list[Fact]) -> bool:
         (decide_proposal(["digit"]), ["PasswordProposalRefused"]),
         (decide_proposal([]), []),
         (decide_help(), ["SmsCommandNotUnderstood"]),
+        (decide_proof(registered(), 1, uuid4(), (), uuid4()), []),
+        (decide_link(Link(uuid4(), 1, NOW), uuid4()), ["NumberLinked"]),
+        (decide_unlink(uuid4()), []),
     ],
 )
 def test_one_act_is_told_of_once_or_not_at_all(facts: list[Fact], kinds: list[str]) -> None:
@@ -111,11 +116,16 @@ def test_only_what_a_password_is_enough_for_is_told_of_once_in_a_while() -> None
         *signed_in(account, b"B"),
         *decide_proposal(["digit"]),
         *decide_help(),
+        *decide_link(Link(uuid4(), 1, NOW), uuid4()),
     ]
     notices = notices_of(everything, stamp(AuthEvent, uuid4(), 0, everything, NOW), PACE)
     quiet = {notice.kind: notice.quiet for notice in notices if notice.quiet != timedelta(0)}
-    assert quiet == {"PasswordChanged": PACE.repeat, "SignedInFromNewDevice": PACE.new_device}
-    assert len(notices) == 6
+    assert quiet == {
+        "PasswordChanged": PACE.repeat,
+        "NumberLinked": PACE.repeat,
+        "SignedInFromNewDevice": PACE.new_device,
+    }
+    assert len(notices) == 7
 
 
 Acts = st.lists(st.tuples(st.sampled_from(["sign in", "reset", "use", "change"]), st.integers(0, 24)), max_size=80)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zasov.events.v1.auth_event_pb2 import (
     AuthEvent,
+    NumberLinked,
     PasswordChanged,
     PasswordReset,
     SignedInFromNewDevice,
@@ -75,6 +76,7 @@ def record(kind: str, value: bytes | None) -> ConsumerRecord:
             AuthEvent(meta=meta(), signed_in_from_new_device=SignedInFromNewDevice(session_id=str(uuid4()))),
             Kind.NEW_DEVICE,
         ),
+        (AUTH_EVENTS, "NumberLinked", AuthEvent(meta=meta(), number_linked=NumberLinked()), Kind.NUMBER_LINKED),
     ],
 )
 def test_events_that_ask_for_a_message(topic: str, kind: str, envelope: Any, wanted: Kind) -> None:

@@ -26,6 +26,7 @@ PARTS = {
     Kind.SIGN_IN_REOPENED: {"ru": 3, "en": 2},
     Kind.TEMPORARY_PASSWORD_USED: {"ru": 3, "en": 2},
     Kind.NEW_DEVICE: {"ru": 3, "en": 2},
+    Kind.NUMBER_LINKED: {"ru": 3, "en": 2},
     Kind.CONTACT_CHANGED: {"ru": 3, "en": 2},
     Kind.OFFICE_PASSWORD: {"ru": 3, "en": 2},
     Kind.OFFICE_SLIP: {"ru": 3, "en": 2},

@@ -22,36 +22,55 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/account_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"\x88\x01\n\x15\x43hangePasswordRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x14\n\x0cold_password\x18\x02 \x01(\t\x12\x14\n\x0cnew_password\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x18\n\x16\x43hangePasswordResponse\"\x7f\n\x17StartEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"A\n\x18StartEmailChangeResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"}\n\x19\x43onfirmEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1c\n\x1a\x43onfirmEmailChangeResponse\"k\n\x12SetLanguageRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x15\n\x13SetLanguageResponse\"a\n\x1a\x43\x61ncelContactChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1d\n\x1b\x43\x61ncelContactChangeResponse2\x83\x04\n\x0e\x41\x63\x63ountService\x12]\n\x0e\x43hangePassword\x12$.zasov.auth.v1.ChangePasswordRequest\x1a%.zasov.auth.v1.ChangePasswordResponse\x12\x63\n\x10StartEmailChange\x12&.zasov.auth.v1.StartEmailChangeRequest\x1a\'.zasov.auth.v1.StartEmailChangeResponse\x12i\n\x12\x43onfirmEmailChange\x12(.zasov.auth.v1.ConfirmEmailChangeRequest\x1a).zasov.auth.v1.ConfirmEmailChangeResponse\x12T\n\x0bSetLanguage\x12!.zasov.auth.v1.SetLanguageRequest\x1a\".zasov.auth.v1.SetLanguageResponse\x12l\n\x13\x43\x61ncelContactChange\x12).zasov.auth.v1.CancelContactChangeRequest\x1a*.zasov.auth.v1.CancelContactChangeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/account_service.proto\x12\rzasov.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/auth/v1/common.proto\"\x88\x01\n\x15\x43hangePasswordRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x14\n\x0cold_password\x18\x02 \x01(\t\x12\x14\n\x0cnew_password\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x18\n\x16\x43hangePasswordResponse\"\x7f\n\x17StartEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"A\n\x18StartEmailChangeResponse\x12%\n\x04\x63ode\x18\x01 \x01(\x0b\x32\x17.zasov.auth.v1.CodeSent\"}\n\x19\x43onfirmEmailChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12,\n\x06\x63lient\x18\x04 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1c\n\x1a\x43onfirmEmailChangeResponse\"k\n\x12SetLanguageRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08language\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x15\n\x13SetLanguageResponse\"a\n\x1a\x43\x61ncelContactChangeRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x1d\n\x1b\x43\x61ncelContactChangeResponse\"j\n\x11ProveAgainRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"S\n\x12ProveAgainResponse\x12\r\n\x05proof\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcd\x01\n\x11LinkNumberRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\r\n\x05proof\x18\x02 \x01(\t\x12\x0f\n\x05phone\x18\x03 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12\x10\n\x08password\x18\x06 \x01(\t\x12,\n\x06\x63lient\x18\x07 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"A\n\x12LinkNumberResponse\x12+\n\x06linked\x18\x01 \x01(\x0b\x32\x1b.zasov.auth.v1.LinkedNumber\"\\\n\x0cLinkedNumber\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0c\n\x04mask\x18\x02 \x01(\t\x12-\n\tlinked_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"_\n\x18ListLinkedNumbersRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"I\n\x19ListLinkedNumbersResponse\x12,\n\x07numbers\x18\x01 \x03(\x0b\x32\x1b.zasov.auth.v1.LinkedNumber\"k\n\x13UnlinkNumberRequest\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x0f\n\x07link_id\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"\x16\n\x14UnlinkNumberResponse2\xea\x06\n\x0e\x41\x63\x63ountService\x12]\n\x0e\x43hangePassword\x12$.zasov.auth.v1.ChangePasswordRequest\x1a%.zasov.auth.v1.ChangePasswordResponse\x12\x63\n\x10StartEmailChange\x12&.zasov.auth.v1.StartEmailChangeRequest\x1a\'.zasov.auth.v1.StartEmailChangeResponse\x12i\n\x12\x43onfirmEmailChange\x12(.zasov.auth.v1.ConfirmEmailChangeRequest\x1a).zasov.auth.v1.ConfirmEmailChangeResponse\x12T\n\x0bSetLanguage\x12!.zasov.auth.v1.SetLanguageRequest\x1a\".zasov.auth.v1.SetLanguageResponse\x12l\n\x13\x43\x61ncelContactChange\x12).zasov.auth.v1.CancelContactChangeRequest\x1a*.zasov.auth.v1.CancelContactChangeResponse\x12Q\n\nProveAgain\x12 .zasov.auth.v1.ProveAgainRequest\x1a!.zasov.auth.v1.ProveAgainResponse\x12Q\n\nLinkNumber\x12 .zasov.auth.v1.LinkNumberRequest\x1a!.zasov.auth.v1.LinkNumberResponse\x12\x66\n\x11ListLinkedNumbers\x12\'.zasov.auth.v1.ListLinkedNumbersRequest\x1a(.zasov.auth.v1.ListLinkedNumbersResponse\x12W\n\x0cUnlinkNumber\x12\".zasov.auth.v1.UnlinkNumberRequest\x1a#.zasov.auth.v1.UnlinkNumberResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.auth.v1.account_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=83
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=219
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=221
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=245
-  _globals['_STARTEMAILCHANGEREQUEST']._serialized_start=247
-  _globals['_STARTEMAILCHANGEREQUEST']._serialized_end=374
-  _globals['_STARTEMAILCHANGERESPONSE']._serialized_start=376
-  _globals['_STARTEMAILCHANGERESPONSE']._serialized_end=441
-  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_start=443
-  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_end=568
-  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_start=570
-  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_end=598
-  _globals['_SETLANGUAGEREQUEST']._serialized_start=600
-  _globals['_SETLANGUAGEREQUEST']._serialized_end=707
-  _globals['_SETLANGUAGERESPONSE']._serialized_start=709
-  _globals['_SETLANGUAGERESPONSE']._serialized_end=730
-  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_start=732
-  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_end=829
-  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_start=831
-  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_end=860
-  _globals['_ACCOUNTSERVICE']._serialized_start=863
-  _globals['_ACCOUNTSERVICE']._serialized_end=1378
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=116
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=252
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=254
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=278
+  _globals['_STARTEMAILCHANGEREQUEST']._serialized_start=280
+  _globals['_STARTEMAILCHANGEREQUEST']._serialized_end=407
+  _globals['_STARTEMAILCHANGERESPONSE']._serialized_start=409
+  _globals['_STARTEMAILCHANGERESPONSE']._serialized_end=474
+  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_start=476
+  _globals['_CONFIRMEMAILCHANGEREQUEST']._serialized_end=601
+  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_start=603
+  _globals['_CONFIRMEMAILCHANGERESPONSE']._serialized_end=631
+  _globals['_SETLANGUAGEREQUEST']._serialized_start=633
+  _globals['_SETLANGUAGEREQUEST']._serialized_end=740
+  _globals['_SETLANGUAGERESPONSE']._serialized_start=742
+  _globals['_SETLANGUAGERESPONSE']._serialized_end=763
+  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_start=765
+  _globals['_CANCELCONTACTCHANGEREQUEST']._serialized_end=862
+  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_start=864
+  _globals['_CANCELCONTACTCHANGERESPONSE']._serialized_end=893
+  _globals['_PROVEAGAINREQUEST']._serialized_start=895
+  _globals['_PROVEAGAINREQUEST']._serialized_end=1001
+  _globals['_PROVEAGAINRESPONSE']._serialized_start=1003
+  _globals['_PROVEAGAINRESPONSE']._serialized_end=1086
+  _globals['_LINKNUMBERREQUEST']._serialized_start=1089
+  _globals['_LINKNUMBERREQUEST']._serialized_end=1294
+  _globals['_LINKNUMBERRESPONSE']._serialized_start=1296
+  _globals['_LINKNUMBERRESPONSE']._serialized_end=1361
+  _globals['_LINKEDNUMBER']._serialized_start=1363
+  _globals['_LINKEDNUMBER']._serialized_end=1455
+  _globals['_LISTLINKEDNUMBERSREQUEST']._serialized_start=1457
+  _globals['_LISTLINKEDNUMBERSREQUEST']._serialized_end=1552
+  _globals['_LISTLINKEDNUMBERSRESPONSE']._serialized_start=1554
+  _globals['_LISTLINKEDNUMBERSRESPONSE']._serialized_end=1627
+  _globals['_UNLINKNUMBERREQUEST']._serialized_start=1629
+  _globals['_UNLINKNUMBERREQUEST']._serialized_end=1736
+  _globals['_UNLINKNUMBERRESPONSE']._serialized_start=1738
+  _globals['_UNLINKNUMBERRESPONSE']._serialized_end=1760
+  _globals['_ACCOUNTSERVICE']._serialized_start=1763
+  _globals['_ACCOUNTSERVICE']._serialized_end=2637
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from zasov.auth.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -276,3 +279,272 @@ class CancelContactChangeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelContactChangeResponse: _TypeAlias = CancelContactChangeResponse  # noqa: Y015
+
+@_typing.final
+class ProveAgainRequest(_message.Message):
+    """Proves anew that the owner is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """Of the session in which it is done."""
+    password: _builtins.str
+    """1 to 256 characters."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        password: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "password", b"password", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveAgainRequest: _TypeAlias = ProveAgainRequest  # noqa: Y015
+
+@_typing.final
+class ProveAgainResponse(_message.Message):
+    """Proven."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    proof: _builtins.str
+    """Opaque, good for some minutes, in this session alone."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """After this it is refused."""
+
+    def __init__(
+        self,
+        *,
+        proof: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveAgainResponse: _TypeAlias = ProveAgainResponse  # noqa: Y015
+
+@_typing.final
+class LinkNumberRequest(_message.Message):
+    """Links another subscriber's number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """Of the session in which it is done."""
+    proof: _builtins.str
+    """From ProveAgainResponse, of the same session."""
+    phone: _builtins.str
+    """In any usual spelling."""
+    account_number: _builtins.str
+    """Of a customer in the operator's books."""
+    contract_number: _builtins.str
+    """Of a contract."""
+    password: _builtins.str
+    """That subscriber's: 1 to 256 characters."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        proof: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        account_number: _builtins.str = ...,
+        contract_number: _builtins.str = ...,
+        password: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "password", b"password", "phone", b"phone", "proof", b"proof", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
+    _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_identifier) -> _WhichOneofReturnType_identifier | None: ...
+
+Global___LinkNumberRequest: _TypeAlias = LinkNumberRequest  # noqa: Y015
+
+@_typing.final
+class LinkNumberResponse(_message.Message):
+    """Linked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def linked(self) -> Global___LinkedNumber:
+        """The link."""
+
+    def __init__(
+        self,
+        *,
+        linked: Global___LinkedNumber | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["linked", b"linked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linked", b"linked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkNumberResponse: _TypeAlias = LinkNumberResponse  # noqa: Y015
+
+@_typing.final
+class LinkedNumber(_message.Message):
+    """A number of another subscriber that is linked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    LINKED_AT_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """UUID: names the link, and nothing else."""
+    mask: _builtins.str
+    """Of the phone that is on file for that subscriber now, its last two digits, `***67`; of one without a phone, the first
+    letter or digit of the email, `a***@***`; empty: neither is on file.
+    """
+    @_builtins.property
+    def linked_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        mask: _builtins.str = ...,
+        linked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["linked_at", b"linked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_id", b"link_id", "linked_at", b"linked_at", "mask", b"mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkedNumber: _TypeAlias = LinkedNumber  # noqa: Y015
+
+@_typing.final
+class ListLinkedNumbersRequest(_message.Message):
+    """Asks for what is linked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """Of a session of the account."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLinkedNumbersRequest: _TypeAlias = ListLinkedNumbersRequest  # noqa: Y015
+
+@_typing.final
+class ListLinkedNumbersResponse(_message.Message):
+    """What is linked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkedNumber]:
+        """The oldest link first."""
+
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[Global___LinkedNumber] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLinkedNumbersResponse: _TypeAlias = ListLinkedNumbersResponse  # noqa: Y015
+
+@_typing.final
+class UnlinkNumberRequest(_message.Message):
+    """Ends a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """Of a session of the account."""
+    link_id: _builtins.str
+    """From LinkedNumber."""
+    @_builtins.property
+    def client(self) -> _common_pb2.ClientContext:
+        """Who stands behind the call. Required."""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        link_id: _builtins.str = ...,
+        client: _common_pb2.ClientContext | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "link_id", b"link_id", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkNumberRequest: _TypeAlias = UnlinkNumberRequest  # noqa: Y015
+
+@_typing.final
+class UnlinkNumberResponse(_message.Message):
+    """Ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkNumberResponse: _TypeAlias = UnlinkNumberResponse  # noqa: Y015

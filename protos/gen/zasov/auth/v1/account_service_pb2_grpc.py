@@ -60,6 +60,26 @@ class AccountServiceStub:
                 request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.SerializeToString,
                 response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.FromString,
                 _registered_method=True)
+        self.ProveAgain = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/ProveAgain',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainResponse.FromString,
+                _registered_method=True)
+        self.LinkNumber = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/LinkNumber',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberResponse.FromString,
+                _registered_method=True)
+        self.ListLinkedNumbers = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/ListLinkedNumbers',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersResponse.FromString,
+                _registered_method=True)
+        self.UnlinkNumber = channel.unary_unary(
+                '/zasov.auth.v1.AccountService/UnlinkNumber',
+                request_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberRequest.SerializeToString,
+                response_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -107,6 +127,39 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProveAgain(self, request, context):
+        """Proves anew, by the password, that the owner is there: for what a session's token alone must not do (LinkNumber). The
+        password is a guess like any other (M22). Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the password.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkNumber(self, request, context):
+        """Links another subscriber's number to the account, by that subscriber's permanent password: a guess like any other (M22),
+        which uses up that subscriber's three, whoever makes it (M16). That subscriber is told. A new password of theirs, however
+        it is set, ends the link. Linked already: it stays as it is, and nobody is told again.
+        Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION PROOF_NEEDED (call ProveAgain); INVALID_ARGUMENT + BadRequest
+        for a number of this very account; as SignIn for that subscriber's number and password.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLinkedNumbers(self, request, context):
+        """The numbers that are linked to the account. Errors: UNAUTHENTICATED SESSION_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlinkNumber(self, request, context):
+        """Ends a link. Errors: UNAUTHENTICATED SESSION_INVALID; NOT_FOUND LINK_UNKNOWN (not of this account, or over already).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +187,26 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.CancelContactChange,
                     request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.FromString,
                     response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.SerializeToString,
+            ),
+            'ProveAgain': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveAgain,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainResponse.SerializeToString,
+            ),
+            'LinkNumber': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkNumber,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberResponse.SerializeToString,
+            ),
+            'ListLinkedNumbers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLinkedNumbers,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersResponse.SerializeToString,
+            ),
+            'UnlinkNumber': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlinkNumber,
+                    request_deserializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberRequest.FromString,
+                    response_serializer=zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +345,114 @@ class AccountService:
             '/zasov.auth.v1.AccountService/CancelContactChange',
             zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeRequest.SerializeToString,
             zasov_dot_auth_dot_v1_dot_account__service__pb2.CancelContactChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveAgain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/ProveAgain',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ProveAgainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkNumber(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/LinkNumber',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.LinkNumberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLinkedNumbers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/ListLinkedNumbers',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.ListLinkedNumbersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlinkNumber(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zasov.auth.v1.AccountService/UnlinkNumber',
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberRequest.SerializeToString,
+            zasov_dot_auth_dot_v1_dot_account__service__pb2.UnlinkNumberResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,21 @@ class AccountServiceStub:
     """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
     Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
     """
+    ProveAgain: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ProveAgainRequest, _account_service_pb2.ProveAgainResponse]
+    """Proves anew, by the password, that the owner is there: for what a session's token alone must not do (LinkNumber). The
+    password is a guess like any other (M22). Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the password.
+    """
+    LinkNumber: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.LinkNumberRequest, _account_service_pb2.LinkNumberResponse]
+    """Links another subscriber's number to the account, by that subscriber's permanent password: a guess like any other (M22),
+    which uses up that subscriber's three, whoever makes it (M16). That subscriber is told. A new password of theirs, however
+    it is set, ends the link. Linked already: it stays as it is, and nobody is told again.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION PROOF_NEEDED (call ProveAgain); INVALID_ARGUMENT + BadRequest
+    for a number of this very account; as SignIn for that subscriber's number and password.
+    """
+    ListLinkedNumbers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListLinkedNumbersRequest, _account_service_pb2.ListLinkedNumbersResponse]
+    """The numbers that are linked to the account. Errors: UNAUTHENTICATED SESSION_INVALID."""
+    UnlinkNumber: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkNumberRequest, _account_service_pb2.UnlinkNumberResponse]
+    """Ends a link. Errors: UNAUTHENTICATED SESSION_INVALID; NOT_FOUND LINK_UNKNOWN (not of this account, or over already)."""
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -79,6 +94,21 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
     Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
     """
+    ProveAgain: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ProveAgainRequest, _account_service_pb2.ProveAgainResponse]  # type: ignore[assignment]
+    """Proves anew, by the password, that the owner is there: for what a session's token alone must not do (LinkNumber). The
+    password is a guess like any other (M22). Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the password.
+    """
+    LinkNumber: _aio.UnaryUnaryMultiCallable[_account_service_pb2.LinkNumberRequest, _account_service_pb2.LinkNumberResponse]  # type: ignore[assignment]
+    """Links another subscriber's number to the account, by that subscriber's permanent password: a guess like any other (M22),
+    which uses up that subscriber's three, whoever makes it (M16). That subscriber is told. A new password of theirs, however
+    it is set, ends the link. Linked already: it stays as it is, and nobody is told again.
+    Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION PROOF_NEEDED (call ProveAgain); INVALID_ARGUMENT + BadRequest
+    for a number of this very account; as SignIn for that subscriber's number and password.
+    """
+    ListLinkedNumbers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListLinkedNumbersRequest, _account_service_pb2.ListLinkedNumbersResponse]  # type: ignore[assignment]
+    """The numbers that are linked to the account. Errors: UNAUTHENTICATED SESSION_INVALID."""
+    UnlinkNumber: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UnlinkNumberRequest, _account_service_pb2.UnlinkNumberResponse]  # type: ignore[assignment]
+    """Ends a link. Errors: UNAUTHENTICATED SESSION_INVALID; NOT_FOUND LINK_UNKNOWN (not of this account, or over already)."""
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a signed-in subscriber does with the account."""
@@ -132,5 +162,44 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stops a new phone number that was asked for at an office and isn't on file yet (M18). A new password does the same.
         Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION CONTACT_CHANGE_VOID (there is none).
         """
+
+    @_abc_1.abstractmethod
+    def ProveAgain(
+        self,
+        request: _account_service_pb2.ProveAgainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ProveAgainResponse, _abc.Awaitable[_account_service_pb2.ProveAgainResponse]]:
+        """Proves anew, by the password, that the owner is there: for what a session's token alone must not do (LinkNumber). The
+        password is a guess like any other (M22). Errors: UNAUTHENTICATED SESSION_INVALID; as SignIn for the password.
+        """
+
+    @_abc_1.abstractmethod
+    def LinkNumber(
+        self,
+        request: _account_service_pb2.LinkNumberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.LinkNumberResponse, _abc.Awaitable[_account_service_pb2.LinkNumberResponse]]:
+        """Links another subscriber's number to the account, by that subscriber's permanent password: a guess like any other (M22),
+        which uses up that subscriber's three, whoever makes it (M16). That subscriber is told. A new password of theirs, however
+        it is set, ends the link. Linked already: it stays as it is, and nobody is told again.
+        Errors: UNAUTHENTICATED SESSION_INVALID; FAILED_PRECONDITION PROOF_NEEDED (call ProveAgain); INVALID_ARGUMENT + BadRequest
+        for a number of this very account; as SignIn for that subscriber's number and password.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLinkedNumbers(
+        self,
+        request: _account_service_pb2.ListLinkedNumbersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ListLinkedNumbersResponse, _abc.Awaitable[_account_service_pb2.ListLinkedNumbersResponse]]:
+        """The numbers that are linked to the account. Errors: UNAUTHENTICATED SESSION_INVALID."""
+
+    @_abc_1.abstractmethod
+    def UnlinkNumber(
+        self,
+        request: _account_service_pb2.UnlinkNumberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.UnlinkNumberResponse, _abc.Awaitable[_account_service_pb2.UnlinkNumberResponse]]:
+        """Ends a link. Errors: UNAUTHENTICATED SESSION_INVALID; NOT_FOUND LINK_UNKNOWN (not of this account, or over already)."""
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

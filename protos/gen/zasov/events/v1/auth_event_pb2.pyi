@@ -51,6 +51,8 @@ class AuthEvent(_message.Message):
     CONTACT_CHANGE_REQUESTED_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_APPROVED_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_CANCELLED_FIELD_NUMBER: _builtins.int
+    NUMBER_LINKED_FIELD_NUMBER: _builtins.int
+    NUMBER_UNLINKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -99,6 +101,10 @@ class AuthEvent(_message.Message):
     def contact_change_approved(self) -> Global___ContactChangeApproved: ...
     @_builtins.property
     def contact_change_cancelled(self) -> Global___ContactChangeCancelled: ...
+    @_builtins.property
+    def number_linked(self) -> Global___NumberLinked: ...
+    @_builtins.property
+    def number_unlinked(self) -> Global___NumberUnlinked: ...
     def __init__(
         self,
         *,
@@ -124,12 +130,14 @@ class AuthEvent(_message.Message):
         contact_change_requested: Global___ContactChangeRequested | None = ...,
         contact_change_approved: Global___ContactChangeApproved | None = ...,
         contact_change_cancelled: Global___ContactChangeCancelled | None = ...,
+        number_linked: Global___NumberLinked | None = ...,
+        number_unlinked: Global___NumberUnlinked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled", "number_linked", "number_unlinked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -581,8 +589,8 @@ Global___ContactReplaced: _TypeAlias = ContactReplaced  # noqa: Y015
 
 @_typing.final
 class PasswordProven(_message.Message):
-    """In a session the permanent password was given again, and was right, as a proof for something that changes how one gets in
-    (M11, M22). It was settled as such before it was answered.
+    """In a session the permanent password was given, and was right, as a proof for something that changes how one gets in
+    (M11, M16, M22). It was settled as such before it was answered.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -596,7 +604,9 @@ class PasswordProven(_message.Message):
     credential_version: _builtins.int
     """The version that was verified."""
     session_id: _builtins.str
-    """The session in which it was given (UUID)."""
+    """The session in which it was given (UUID): of this account, or, if a NumberLinked follows or the number was linked
+    already, of the one that it is linked to.
+    """
     @_builtins.property
     def forgiven_attempt_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in LoginSucceeded: failed attempts (UUIDs) that came before it and are forgiven with it."""
@@ -616,6 +626,60 @@ class PasswordProven(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PasswordProven: _TypeAlias = PasswordProven  # noqa: Y015
+
+@_typing.final
+class NumberLinked(_message.Message):
+    """This account's number was linked to another account, whose owner gave this one's password (M16). The subscriber is told.
+    Follows its PasswordProven. It ends with a NumberUnlinked, or with this account's next new password.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """UUID."""
+    owner_account_id: _builtins.str
+    """The account that it is linked to (UUID)."""
+    credential_version: _builtins.int
+    """Of this account's password, by which it was linked."""
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        owner_account_id: _builtins.str = ...,
+        credential_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "link_id", b"link_id", "owner_account_id", b"owner_account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberLinked: _TypeAlias = NumberLinked  # noqa: Y015
+
+@_typing.final
+class NumberUnlinked(_message.Message):
+    """The owner of the other account ended the link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_id", b"link_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberUnlinked: _TypeAlias = NumberUnlinked  # noqa: Y015
 
 @_typing.final
 class SessionStarted(_message.Message):

@@ -1,0 +1,1 @@
+"""Other subscribers' numbers, linked to an account by their own passwords (M16)."""
