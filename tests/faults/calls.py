@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 import grpc
+from zasov.auth.v1.account_service_pb2 import LinkedNumber
 from zasov.auth.v1.common_pb2 import (
     CONTACT_CHANNEL_EMAIL,
     CONTACT_CHANNEL_PHONE,
@@ -21,7 +22,7 @@ from zasov.auth.v1.staff_service_pb2 import StartRecoveryAtOfficeRequest, ToCont
 from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
-from devstack import customers
+from devstack import customers, links
 from devstack.handsets import Handsets, HandsetsUnavailable
 from devstack.staff import StaffSystem
 from devstack.subscriber import BackEnd
@@ -145,6 +146,23 @@ class Client:
     ) -> tuple[Call, CodeSent | None]:
         call = Call("start_email_change", phone, guess=guess, session_id=session.session_id, contact=email)
         return call, await self._make(call, self._back_end.start_email_change(session.token, guess, email, origin))
+
+    async def prove_again(self, phone: str, session: Session, guess: str, origin: ClientContext) -> tuple[Call, str | None]:
+        """The proof that linking takes."""
+        call = Call("prove_again", phone, guess=guess, session_id=session.session_id)
+        return call, await self._make(call, links.prove_again(self._back_end, session.token, guess, origin))
+
+    async def link_number(
+        self, phone: str, owner: Session, proof: str, guess: str, origin: ClientContext
+    ) -> tuple[Call, LinkedNumber | None]:
+        """phone: whose number it is, and so whose password is guessed."""
+        call = Call("link_number", phone, guess=guess)
+        return call, await self._make(call, links.link_number(self._back_end, owner.token, proof, phone, guess, origin))
+
+    async def unlink_number(self, phone: str, owner: Session, link_id: str, origin: ClientContext) -> Call:
+        call = Call("unlink_number", phone)
+        await self._make(call, links.unlink_number(self._back_end, owner.token, link_id, origin))
+        return call
 
     async def confirm_email_change(
         self, phone: str, session: Session, grant: str, code: str, email: str, origin: ClientContext

@@ -14,7 +14,7 @@ from tests.faults.inboxes import CODE, ONE_TIME, Inboxes
 from tests.faults.stage import DELIVERY_QUIET_S
 
 SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 1
-CUSTOMERS, MOVERS = 2, 1
+CUSTOMERS, MOVERS, LINKERS = 2, 1, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
@@ -73,6 +73,7 @@ class Load:
             (self._one_time, ONE_TIMERS),
             (self._customer, CUSTOMERS),
             (self._move, MOVERS),
+            (self._link, LINKERS),
         ]
         self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
 
@@ -168,6 +169,22 @@ class Load:
                 person.email = email
             elif call.is_unclear:
                 person.email = ""
+
+    async def _link(self) -> None:
+        """Has another's number linked, by a right or a wrong password of theirs; and it may be unlinked again."""
+        owner, other = self._anybody(), self._anybody()
+        if owner is None or other is None or owner is other or owner.session is None:
+            return
+        session = owner.session
+        self._count(owner)
+        _, proof = await self._client.prove_again(owner.phone, session, owner.passwords[-1], new_client())
+        if proof is None:
+            return
+        guess = self._password("Wrong") if self._random.random() < 0.3 else other.passwords[-1]
+        self._count(other)
+        _, linked = await self._client.link_number(other.phone, session, proof, guess, new_client())
+        if linked is not None and self._random.random() < 0.5:
+            await self._client.unlink_number(other.phone, session, linked.link_id, new_client())
 
     async def _register(self) -> None:
         if len(self.people) >= _MOST_PEOPLE:

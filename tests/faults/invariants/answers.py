@@ -49,6 +49,10 @@ OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
         **_TRIED,
         "GRANT_INVALID": [(), ("OtpVerified",)],
     },
+    "prove_again": {OK: [_PROVEN], **_GUESS},
+    # Linked already, by a call whose answer was lost; the link may have ended with the password.
+    "link_number": {OK: [(*_PROVEN, "NumberLinked"), _PROVEN], **_GUESS},
+    "unlink_number": {OK: [("NumberUnlinked",)]},
     "start_at_office": {
         **{answer: [(*_AT_OFFICE, *one) for one in outcomes] for answer, outcomes in _START.items()},
         "UNCLEAR": [_AT_OFFICE],

@@ -11,10 +11,10 @@ from tests.faults.invariants.contacts import changes_what_is_told, emails
 _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
     ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
-    ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("lockout", "AccountBlocked"),
+    ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"), ("lockout", "AccountBlocked"),
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
-_MAY_BE_QUIET = frozenset({"password_changed", "new_device"})
+_MAY_BE_QUIET = frozenset({"password_changed", "new_device", "number_linked"})
 # What every secret's text names, and no notice's.
 _REQUEST = re.compile(r"№ \d|request (No\. )?\d")
 # A code may have been used, superseded or have expired; a notice is open for hours.

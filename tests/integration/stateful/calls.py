@@ -84,6 +84,30 @@ async def confirm_email_change(auth: Auth, token: str, grant: str, code: str) ->
     await auth.account.ConfirmEmailChange(request, timeout=20)
 
 
+async def prove_again(auth: Auth, token: str, password: str) -> str:
+    request = account_service_pb2.ProveAgainRequest(session_token=token, password=password, client=client())
+    return str((await auth.account.ProveAgain(request, timeout=20)).proof)
+
+
+async def link_number(auth: Auth, token: str, proof: str, identifier: str, password: str) -> tuple[str, str]:
+    """The link's id, and the mask of whose number it is."""
+    request = account_service_pb2.LinkNumberRequest(
+        session_token=token, proof=proof, password=password, client=client(), **_by(identifier)
+    )
+    linked = (await auth.account.LinkNumber(request, timeout=20)).linked
+    return linked.link_id, linked.mask
+
+
+async def linked_numbers(auth: Auth, token: str) -> list[tuple[str, str]]:
+    request = account_service_pb2.ListLinkedNumbersRequest(session_token=token, client=client())
+    return [(one.link_id, one.mask) for one in (await auth.account.ListLinkedNumbers(request, timeout=20)).numbers]
+
+
+async def unlink_number(auth: Auth, token: str, link_id: str) -> None:
+    request = account_service_pb2.UnlinkNumberRequest(session_token=token, link_id=link_id, client=client())
+    await auth.account.UnlinkNumber(request, timeout=20)
+
+
 async def start_at_office(auth: Auth, assertion: str, identifier: str, how: str) -> str:
     """What is printed; empty if all of it is sent. how: "on_file" or "slip"."""
     request: Any = staff_service_pb2.StartRecoveryAtOfficeRequest(

@@ -26,9 +26,10 @@ from services.auth.flows import Flows, Step
 from services.auth.new_passwords import NewPasswords
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
 from tests.integration.stateful import at_office_plants as at_office
+from tests.integration.stateful import families_plants as families
 from tests.integration.stateful import on_file_plants as on_file
 from tests.integration.stateful import one_time_plants as one_time
-from tests.integration.stateful.at_office import Visitors
+from tests.integration.stateful.families import Families
 from tests.integration.stateful.machine import Met
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
@@ -265,6 +266,13 @@ PLANTS = [
     Plant("what an office began first is looked for", python=at_office.older_ones_stay),
     Plant("what an office begins uses up the site's budget", python=at_office.uses_the_sites_budget),
     Plant("beginning at an office lifts a block", python=at_office.beginning_lifts_a_block),
+    Plant("a token alone links a number", python=families.a_token_is_enough),
+    Plant("the proof of any session links a number", python=families.any_sessions_proof_is_good),
+    Plant("a proof is good for ever", python=families.proofs_are_good_for_ever),
+    Plant("a link outlasts a new password", python=families.links_outlast_a_new_password),
+    Plant("anybody ends a link", python=families.anybody_unlinks),
+    Plant("a number is linked twice", python=families.nothing_is_linked_already),
+    Plant("guesses for a link have a guard of their own", python=families.guesses_for_a_link_have_a_guard_of_their_own),
 ]  # fmt: skip
 
 
@@ -277,7 +285,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Visitors(a_world, met), settings=_HUNT)
+            run_state_machine_as_test(lambda: Families(a_world, met), settings=_HUNT)
     except AssertionError as error:
         noticed = str(error).partition("\n")[0] or "an assertion without words"
     finally:

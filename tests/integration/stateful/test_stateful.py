@@ -16,8 +16,8 @@ import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
-from tests.integration.stateful.at_office import Visitors
 from tests.integration.stateful.customers import EMAILS
+from tests.integration.stateful.families import Families
 from tests.integration.stateful.machine import WRONG_PASSWORD, Met
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
@@ -62,6 +62,13 @@ TO_BE_MET = {
     ),
     *(("confirm_email_change", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD", "GRANT_INVALID", "SESSION_INVALID")),
     ("list_contacts", "OK"),
+    *(("prove_again", reason) for reason in ("OK", "CREDENTIALS_REJECTED", "SIGN_IN_BLOCKED", "SESSION_INVALID")),
+    *(
+        ("link_number", reason)
+        for reason in ("OK", "CREDENTIALS_REJECTED", "SIGN_IN_BLOCKED", "SESSION_INVALID", "PROOF_NEEDED", "INVALID_REQUEST")
+    ),
+    *(("unlink_number", reason) for reason in ("OK", "LINK_UNKNOWN", "SESSION_INVALID")),
+    *(("list_linked", reason) for reason in ("OK", "SESSION_INVALID")),
     *(("start_at_office", reason) for reason in ("OK", "SUBSCRIBER_UNKNOWN", "COOL_DOWN", "CODE_BUDGET_SPENT")),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
@@ -90,21 +97,23 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M10")
 @pytest.mark.row("M11")
 @pytest.mark.row("M12")
+@pytest.mark.row("M16")
 @pytest.mark.row("M18")
 @pytest.mark.row("M19")
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Visitors(a_world, met))
-    _walk_among_contacts(Visitors(a_world, met))
-    run_state_machine_as_test(lambda: Visitors(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Families(a_world, met))
+    _walk_among_contacts(Families(a_world, met))
+    _walk_among_links(Families(a_world, met))
+    run_state_machine_as_test(lambda: Families(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
     assert TO_BE_MET - met.answers.keys() == set()
 
 
-def _walk_to_the_rarer_answers(subscribers: Visitors) -> None:
+def _walk_to_the_rarer_answers(subscribers: Families) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
@@ -133,7 +142,7 @@ def _walk_to_the_rarer_answers(subscribers: Visitors) -> None:
     subscribers.teardown()
 
 
-def _walk_among_contacts(subscribers: Visitors) -> None:
+def _walk_among_contacts(subscribers: Families) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
@@ -163,4 +172,17 @@ def _walk_among_contacts(subscribers: Visitors) -> None:
     subscribers.start_at_office(0, "phone", "slip", patiently=False)  # too soon
     for _ in range(CODES_A_DAY):
         subscribers.start_at_office(0, "account number", "on_file", patiently=True)  # too many, in the end
+    subscribers.teardown()
+
+
+def _walk_among_links(subscribers: Families) -> None:
+    newest = ("live", 0)
+    subscribers.begin(stream_lags=False, known=True)
+    for password in (WRONG_PASSWORD, "right"):
+        subscribers.prove_again(newest, password)
+    subscribers.link_number(newest, 0, 0, "phone", "right")  # one's own
+    subscribers.link_the_other(0, "account number", "right", then="renewed")
+    subscribers.link_wrongly_until_refused(0)
+    subscribers.sign_in_wrongly_until_refused(0)
+    subscribers.prove_again(newest, "right")  # blocked
     subscribers.teardown()
