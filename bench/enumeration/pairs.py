@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CodeSent
 
 from bench.enumeration.subscribers import CLIENT, PASSWORD, WRONG, Subscribers
-from devstack import customers
+from devstack import customers, links
 from services.chassis.errors import ServiceError
 
 _BLOCKED = 20
 
 # What a pair must be made of once the answer exists (docs/security.md).
-NOT_BUILT = (
-    "suspended accounts (M17)",
-    "linking somebody's number (M16)",
-)
+NOT_BUILT = ("suspended accounts (M17)",)
 
 
 @dataclass
@@ -38,7 +35,7 @@ Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
 @dataclass(frozen=True)
 class Pair:
     """due: the reason of the answer; "": none, the call succeeds. sends_sms: so it needs a captcha. beforehand: what happens
-    to the known ones before any question is put.
+    before any question is put; it is given the known ones.
     """
 
     name: str
@@ -136,6 +133,17 @@ async def _choose_contact(subscribers: Subscribers, numbers: Numbers, index: int
     return await customers.send_recovery_code(subscribers.back_end, numbers.shown[index], CONTACT_CHANNEL_PHONE, CLIENT)
 
 
+async def _somebody_links(subscribers: Subscribers, _: Numbers) -> None:
+    (owner,) = await subscribers.known(1)
+    session = await subscribers.back_end.sign_in(owner, PASSWORD, CLIENT)
+    proof = await links.prove_again(subscribers.back_end, session.token, PASSWORD, CLIENT)
+    subscribers.owner = session.token, proof
+
+
+async def _link_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await links.link_number(subscribers.back_end, *subscribers.owner, numbers.fresh[index], WRONG, CLIENT)
+
+
 SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
 # In this order: a later one goes on with the flows of those before.
 PAIRS: Sequence[Pair] = (
@@ -154,6 +162,7 @@ PAIRS: Sequence[Pair] = (
     Pair("sign-in by account number, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong_by_number),
     Pair("contacts of an account number", "", _list_contacts, sends_sms=True),
     Pair("code to the contact that was chosen", "", _choose_contact),
+    Pair("link, wrong password", "CREDENTIALS_REJECTED", _link_wrong, beforehand=_somebody_links),
 )
 
 

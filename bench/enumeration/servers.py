@@ -19,6 +19,8 @@ _OVERRIDES = {
         # As many contacts for nobody as for those of the bench (subscribers.py:linked).
         "ZASOV_AUTH_DECOY_PHONE_SHARE": "1",
         "ZASOV_AUTH_DECOY_EMAIL_SHARE": "1",
+        # One proof for all questions of a pair.
+        "ZASOV_AUTH_PROOF_LIFETIME_S": "3600",
     },
     # Attempts stay open until the outcomes are played.
     "lockout": {"ZASOV_LOCKOUT_SWEEP_AGE_S": "3600"},

@@ -42,7 +42,9 @@ _SIDE_BY_SIDE = 4
 
 @dataclass
 class Subscribers:
-    """back_end: auth. The databases serve for what an SMS and the stream do otherwise. client: who asks the next question."""
+    """back_end: auth. The databases serve for what an SMS and the stream do otherwise. client: who asks the next question.
+    owner: session token and proof of somebody who links others' numbers.
+    """
 
     back_end: BackEnd
     auth_sql: asyncpg.Connection
@@ -51,6 +53,7 @@ class Subscribers:
     lockout: LockoutStore
     notifier_sql: asyncpg.Connection
     client: ClientContext = field(default_factory=lambda: CLIENT)
+    owner: tuple[str, str] = ("", "")
 
     _serial = itertools.count(1)
 
