@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from services.auth.accounts import Accounts
-from services.auth.guesses import Guesses
+from services.auth.passwords.guesses import Guesses
 
 
 def no_dummy_hash() -> None:

@@ -9,10 +9,10 @@ import asyncpg
 from zasov.events.v1.auth_event_pb2 import AuthEvent, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.contact_changes import replaced_in
+from services.auth.contacts.changes import replaced_in
+from services.auth.contacts.telling import Pace, notices_of
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey
-from services.auth.telling import Pace, notices_of
 from services.auth.vault import NOBODYS, AccountVault, Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.eventstore import Conflict, Fact, StoredEvents, stamp

@@ -13,23 +13,23 @@ from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from services.auth.accounts import Accounts
-from services.auth.admission import LockoutClient
 from services.auth.captcha.pictures import DrawingLine, PictureCaptcha
 from services.auth.captcha.provider import Captcha, NoCaptcha, UsedCaptchas
 from services.auth.captcha.tokens import TokenCaptcha
-from services.auth.codes import Codes
-from services.auth.commands import Commands, ShortNumbers
-from services.auth.destinations import Channel
-from services.auth.flows import Flows
-from services.auth.hashing import HashingLine
+from services.auth.contacts.destinations import Channel
+from services.auth.flows.codes import Codes
+from services.auth.flows.new_passwords import NewPasswords
+from services.auth.flows.recovery import Recovery
+from services.auth.flows.store import Flows
+from services.auth.flows.temporary import TemporaryPasswords
 from services.auth.identifiers import LookupKey
-from services.auth.new_passwords import NewPasswords
 from services.auth.notices import Notices
 from services.auth.office.staff import StaffDesk
-from services.auth.recovery import Recovery
+from services.auth.passwords.admission import LockoutClient
+from services.auth.passwords.hashing import HashingLine
 from services.auth.settings import AuthSettings
 from services.auth.signed_tokens import TokenKey, read_public_key
-from services.auth.temporary import TemporaryPasswords
+from services.auth.texts.commands import Commands, ShortNumbers
 from services.auth.vault import Vaults
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import Database

@@ -14,10 +14,10 @@ from zasov.events.v1.auth_event_pb2 import ContactChanged
 
 from services.auth import errors
 from services.auth.accounts import Accounts
-from services.auth.admission import Lockout
 from services.auth.domain import Account, decide_contact, decide_provisioning
 from services.auth.identifiers import AccountNumber, ContractNumber, Identifier, Phone
-from services.auth.sign_in import tell_new_version
+from services.auth.passwords.admission import Lockout
+from services.auth.passwords.sign_in import tell_new_version
 from services.auth.vault import Contact
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict

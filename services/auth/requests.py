@@ -5,7 +5,7 @@ from uuid import UUID
 from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
 from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE, CONTACT_CHANNEL_UNSPECIFIED, ContactChannel
 
-from services.auth.destinations import Channel
+from services.auth.contacts.destinations import Channel
 from services.auth.identifiers import Identifier, parse_account_number, parse_contract_number, parse_phone
 from services.chassis.email_addresses import NotAnAddress, email_address
 from services.chassis.errors import invalid

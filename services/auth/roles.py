@@ -31,7 +31,6 @@ from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 from zasov.notifier.v1.notifier_service_pb2_grpc import NotifierServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
 
-from services.auth.admission import LockoutClient
 from services.auth.assembly import (
     accounts_of,
     captcha_of,
@@ -46,22 +45,23 @@ from services.auth.assembly import (
 )
 from services.auth.captcha.pictures import DrawingLine
 from services.auth.captcha.provider import UsedCaptchas
-from services.auth.choice import ChoiceOfContact
-from services.auth.codes import Codes
-from services.auth.commands import obey
-from services.auth.delivery import Deliveries, Messages
-from services.auth.email_change import EmailChange
-from services.auth.flows import Flows
-from services.auth.guesses import Guesses
-from services.auth.hashing import HashingLine
-from services.auth.inbound import open_inbound_texts
+from services.auth.contacts.masks import Shares
+from services.auth.flows.choice import ChoiceOfContact
+from services.auth.flows.codes import Codes
+from services.auth.flows.delivery import Deliveries, Messages
+from services.auth.flows.email_change import EmailChange
+from services.auth.flows.store import Flows
+from services.auth.flows.temporary import TemporaryPasswords
 from services.auth.links.linking import Linking
 from services.auth.links.store import Links
-from services.auth.masks import Shares
 from services.auth.office.recovery import ContactChanges, Office, carry_out_for_ever
 from services.auth.office.staff import StaffDesk
 from services.auth.office.store import PendingChanges
-from services.auth.proofs import Proofs
+from services.auth.passwords.admission import LockoutClient
+from services.auth.passwords.guesses import Guesses
+from services.auth.passwords.hashing import HashingLine
+from services.auth.passwords.proofs import Proofs
+from services.auth.passwords.sign_in import SignIn
 from services.auth.provisioning import Provisioning
 from services.auth.repeats import Repeats
 from services.auth.servicers.account import AccountServicer
@@ -72,8 +72,8 @@ from services.auth.servicers.provisioning import ProvisioningServicer
 from services.auth.servicers.recovery import RecoveryServicer, RegistrationServicer
 from services.auth.servicers.sign_in import SignInServicer, TokenServicer
 from services.auth.settings import AuthSettings
-from services.auth.sign_in import SignIn
-from services.auth.temporary import TemporaryPasswords
+from services.auth.texts.commands import obey
+from services.auth.texts.inbound import open_inbound_texts
 from services.chassis import outbox_relay, streams
 from services.chassis.dead_letters import dead_letters
 from services.chassis.lifecycle import Lifecycle

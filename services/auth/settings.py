@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.auth.telling import Pace
+from services.auth.contacts.telling import Pace
 from services.chassis.settings import ChassisSettings
 
 

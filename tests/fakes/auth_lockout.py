@@ -1,4 +1,4 @@
-"""A Lockout (services/auth/admission.py) in memory: what it was asked, in order, and switches for what goes wrong."""
+"""A Lockout (services/auth/passwords/admission.py) in memory: what it was asked, in order, and switches for what goes wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.admission import Admission, Guarded, SignInBlocked
+from services.auth.passwords.admission import Admission, Guarded, SignInBlocked
 from services.chassis.clock import boottime
 
 

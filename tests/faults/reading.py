@@ -21,7 +21,7 @@ from devstack.stack import Stack
 from devstack.wiring import TOPICS
 from services.auth.domain import Account as AuthAccount
 from services.auth.domain import evolve
-from services.auth.temporary import _HANDSETS, _OFFICES
+from services.auth.flows.temporary import _HANDSETS, _OFFICES
 from services.auth.vault import Vaults
 from services.chassis.eventstore import payload_of, type_of
 from services.chassis.sealing import read_key

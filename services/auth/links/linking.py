@@ -8,12 +8,12 @@ from services.auth.accounts import Accounts, LiveSession, Loaded
 from services.auth.captcha.provider import Captcha
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import decide_proof
-from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.hashing import HashingLine
 from services.auth.identifiers import Identifier, LookupKey, named
 from services.auth.links.domain import Link, decide_link, decide_unlink
 from services.auth.links.store import Linked, Links, ended, kept
-from services.auth.proofs import Proofs
+from services.auth.passwords.guesses import Guess, Guesses, Settled
+from services.auth.passwords.hashing import HashingLine
+from services.auth.passwords.proofs import Proofs
 from services.chassis.errors import invalid
 from services.chassis.eventstore import Conflict
 from services.chassis.pseudonyms import Pseudonyms

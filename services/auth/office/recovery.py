@@ -11,7 +11,8 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.contact_changes import change_contact
+from services.auth.contacts.changes import change_contact
+from services.auth.flows.temporary import TemporaryPasswords, new_half
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.office.domain import (
     ChangeVoid,
@@ -30,7 +31,6 @@ from services.auth.office.domain import (
 )
 from services.auth.office.staff import Staff, StaffDesk
 from services.auth.office.store import PendingChanges, carried_out, ended, kept
-from services.auth.temporary import TemporaryPasswords, new_half
 from services.auth.vault import Contact
 from services.chassis.errors import ServiceError
 from services.chassis.eventstore import Conflict, Fact

@@ -6,16 +6,16 @@ from zasov.auth.v1 import (
 )
 
 from services.auth.clients import check_client
-from services.auth.email_change import EmailChange
+from services.auth.contacts.masks import masked
+from services.auth.flows.email_change import EmailChange
 from services.auth.links.linking import Linking
 from services.auth.links.store import Linked
-from services.auth.masks import masked
 from services.auth.office.recovery import ContactChanges
-from services.auth.passwords import normalise
-from services.auth.proofs import Proofs
+from services.auth.passwords.policy import normalise
+from services.auth.passwords.proofs import Proofs
+from services.auth.passwords.sign_in import SignIn
 from services.auth.requests import email_in, identifier_in, required, uuid_in
 from services.auth.servicers.answers import code_in
-from services.auth.sign_in import SignIn
 from services.chassis.errors import invalid
 from services.chassis.interceptors import Context
 

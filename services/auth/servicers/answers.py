@@ -9,9 +9,9 @@ from zasov.auth.v1 import (
 
 from services.auth.clients import check_client
 from services.auth.domain import NewSession
-from services.auth.new_passwords import Begun
-from services.auth.passwords import normalise
-from services.auth.recovery import Recovery
+from services.auth.flows.new_passwords import Begun
+from services.auth.flows.recovery import Recovery
+from services.auth.passwords.policy import normalise
 from services.auth.requests import required
 from services.chassis.errors import invalid
 

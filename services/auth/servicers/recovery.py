@@ -7,14 +7,14 @@ from zasov.auth.v1 import (
     registration_service_pb2_grpc,
 )
 
-from services.auth.choice import ChoiceOfContact
 from services.auth.clients import check_client
-from services.auth.delivery import Deliveries
+from services.auth.flows.choice import ChoiceOfContact
+from services.auth.flows.delivery import Deliveries
+from services.auth.flows.recovery import Recovery
+from services.auth.flows.temporary import TemporaryPasswords
 from services.auth.identifiers import parse_phone, require_own_mobile
-from services.auth.recovery import Recovery
 from services.auth.requests import channel_in, channel_named, chosen_channel_in, identifier_in, required
 from services.auth.servicers.answers import choose, confirm, session_message
-from services.auth.temporary import TemporaryPasswords
 from services.chassis.interceptors import Context
 
 

@@ -8,11 +8,11 @@ from zasov.auth.v1 import (
 )
 
 from services.auth.clients import check_client
-from services.auth.passwords import normalise
+from services.auth.flows.temporary import TemporaryPasswords, normalise_temporary
+from services.auth.passwords.policy import normalise
+from services.auth.passwords.sign_in import SignIn
 from services.auth.requests import identifier_in, required
 from services.auth.servicers.answers import choose, confirmed, session_message
-from services.auth.sign_in import SignIn
-from services.auth.temporary import TemporaryPasswords, normalise_temporary
 from services.chassis.interceptors import Context
 
 

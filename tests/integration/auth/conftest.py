@@ -21,9 +21,9 @@ import services.chassis
 import services.lockout.roles
 import services.otp.roles
 from devstack.waiting import free_port
-from services.auth.commands import Commands
-from services.auth.hashing import HashingLine
+from services.auth.passwords.hashing import HashingLine
 from services.auth.settings import AuthSettings
+from services.auth.texts.commands import Commands
 from services.chassis.keys import make_keys
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database

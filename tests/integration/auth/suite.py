@@ -31,8 +31,8 @@ from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
 from zasov.otp.v1 import delivery_service_pb2 as otp_delivery_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
-from services.auth.commands import Commands
 from services.auth.sessions import decode_token
+from services.auth.texts.commands import Commands
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.settings import ChassisSettings
 from services.lockout import outcomes

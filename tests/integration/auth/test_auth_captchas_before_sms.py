@@ -16,7 +16,7 @@ from devstack import wiring
 from devstack.subscriber import BackEnd
 from services.auth.captcha.pictures import Challenge
 from services.auth.captcha.provider import LONGEST_LIFE
-from services.auth.codes import Codes
+from services.auth.flows.codes import Codes
 from services.chassis.sealing import Seal, read_key
 from tests.fakes.auth_captchas import claims, token
 from tests.integration.auth.conftest import StartSuite

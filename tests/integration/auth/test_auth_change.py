@@ -7,7 +7,7 @@ import grpc
 import pytest
 from zasov.events.v1.auth_event_pb2 import AuthEvent
 
-from services.auth.hashing import HashingLine, Place
+from services.auth.passwords.hashing import HashingLine, Place
 from services.auth.sessions import encode_token
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Suite, refusal
 

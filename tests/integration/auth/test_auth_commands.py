@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD
 
-from services.auth.commands import Commands
 from services.auth.identifiers import Phone
-from services.auth.inbound import InboundText
+from services.auth.texts.commands import Commands
+from services.auth.texts.inbound import InboundText
 from services.chassis.clock import boottime
 from services.chassis.errors import ServiceError
 from tests.integration.auth.conftest import StartSuite

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, registration_service_pb2, sign_in_service_pb2
 
-from services.auth.hashing import HashingLine
+from services.auth.passwords.hashing import HashingLine
 from services.chassis import metrics
 from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from services.auth.codes import Codes
+from services.auth.flows.codes import Codes
 from services.auth.identifiers import LookupKey, Phone
 from services.auth.sessions import decode_token, encode_token
 from services.chassis.sealing import read_key

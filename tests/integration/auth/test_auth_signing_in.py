@@ -6,7 +6,7 @@ import random
 import pytest
 from zasov.events.v1.auth_event_pb2 import AuthEvent
 
-from services.auth.admission import LockoutClient
+from services.auth.passwords.admission import LockoutClient
 from services.auth.vault import Vaults
 from services.chassis.errors import unavailable
 from services.chassis.sealing import read_key

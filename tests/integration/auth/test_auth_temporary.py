@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import services.auth.temporary
+import services.auth.flows.temporary
 from tests.integration.auth.conftest import Gate, StartSuite
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Suite, refusal, refusal_of
 from tests.integration.waiting import until
@@ -161,7 +161,7 @@ async def test_a_right_password_that_one_takes_away_meanwhile_signs_nobody_in_an
 
     session = await suite.register()
     password = await suite.temporary_password()
-    monkeypatch.setattr(services.auth.temporary, "tell_new_version", untold)
+    monkeypatch.setattr(services.auth.flows.temporary, "tell_new_version", untold)
     gate.clear()
     right = asyncio.create_task(suite.auth.sign_in())
     assert await asyncio.to_thread(gate.reached.wait, 10)

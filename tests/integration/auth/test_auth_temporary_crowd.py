@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from services.auth.identifiers import Phone
-from services.auth.inbound import InboundText
+from services.auth.texts.inbound import InboundText
 from services.chassis.clock import boottime
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.suite import PHONE, Suite, refusal_of

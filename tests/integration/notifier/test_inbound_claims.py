@@ -14,8 +14,8 @@ from devstack.handsets import Handsets
 from devstack.smsc import Smsc
 from devstack.waiting import free_port
 from services.auth.identifiers import Phone
-from services.auth.inbound import INBOUND_CLAIMED, INBOUND_VOID, InboundTexts, open_inbound_texts
 from services.auth.settings import AuthSettings
+from services.auth.texts.inbound import INBOUND_CLAIMED, INBOUND_VOID, InboundTexts, open_inbound_texts
 from services.chassis.errors import ServiceError
 from services.chassis.lifecycle import Lifecycle, split_address
 from services.chassis.postgres import Database, open_database

@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_OFFICE_PASSWORD, OTP_PURPOSE_OFFICE_SLIP
 
-import services.auth.temporary
-from services.auth.flows import Flow, Flows
-from services.auth.sign_in import tell_new_version
-from services.auth.temporary import TemporaryPasswords
+import services.auth.flows.temporary
+from services.auth.flows.store import Flow, Flows
+from services.auth.flows.temporary import TemporaryPasswords
+from services.auth.passwords.sign_in import tell_new_version
 from services.otp.codes import CodeKey
 
 _LENGTH = 12
@@ -35,8 +35,8 @@ def older_ones_stay(patch: pytest.MonkeyPatch) -> None:
 
 
 def uses_the_sites_budget(patch: pytest.MonkeyPatch) -> None:
-    own = {purpose: owner for purpose, owner in services.auth.temporary._OWN_BUDGETS.items() if purpose not in _OFFICES}
-    patch.setattr(services.auth.temporary, "_OWN_BUDGETS", own)
+    own = {purpose: owner for purpose, owner in services.auth.flows.temporary._OWN_BUDGETS.items() if purpose not in _OFFICES}
+    patch.setattr(services.auth.flows.temporary, "_OWN_BUDGETS", own)
 
 
 def beginning_lifts_a_block(patch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 
 import services.auth.links.store
-import services.auth.proofs
-from services.auth.guesses import Guess
+import services.auth.passwords.proofs
 from services.auth.links.linking import Linking
 from services.auth.links.store import Links
-from services.auth.proofs import Proofs
+from services.auth.passwords.guesses import Guess
+from services.auth.passwords.proofs import Proofs
 
 
 def a_token_is_enough(patch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def a_token_is_enough(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_sessions_proof_is_good(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(services.auth.proofs, "_context", lambda live: b"")
+    patch.setattr(services.auth.passwords.proofs, "_context", lambda live: b"")
 
 
 def proofs_are_good_for_ever(patch: pytest.MonkeyPatch) -> None:

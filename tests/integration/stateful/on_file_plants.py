@@ -10,19 +10,19 @@ from argon2.exceptions import VerifyMismatchError
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_EMAIL
 
-import services.auth.new_passwords
+import services.auth.flows.new_passwords
+import services.auth.flows.recovery
 import services.auth.provisioning
-import services.auth.recovery
 from services.auth import errors
-from services.auth.admission import Guarded
-from services.auth.choice import ChoiceOfContact
-from services.auth.codes import Codes
-from services.auth.destinations import Channel
-from services.auth.email_change import EmailChange
-from services.auth.flows import Flow, Flows, Step
-from services.auth.guesses import Guess
+from services.auth.contacts.destinations import Channel
+from services.auth.flows.choice import ChoiceOfContact
+from services.auth.flows.codes import Codes
+from services.auth.flows.email_change import EmailChange
+from services.auth.flows.store import Flow, Flows, Step
 from services.auth.identifiers import AccountNumber, LookupKey
-from services.auth.proofs import Proofs
+from services.auth.passwords.admission import Guarded
+from services.auth.passwords.guesses import Guess
+from services.auth.passwords.proofs import Proofs
 from services.chassis.errors import ServiceError
 
 
@@ -49,7 +49,7 @@ def email_grant_stays_good(patch: pytest.MonkeyPatch) -> None:
 def grant_for_a_code_sets_a_password(patch: pytest.MonkeyPatch) -> None:
     """What stands behind it is that such a flow replaces no password."""
     _find_also(patch, Step.CODE_CONFIRMED, Step.CONTACTS_SHOWN)
-    patch.setattr(services.auth.new_passwords, "still_holds", lambda *_: True)
+    patch.setattr(services.auth.flows.new_passwords, "still_holds", lambda *_: True)
 
 
 def grant_for_a_code_sends_another(patch: pytest.MonkeyPatch) -> None:
@@ -86,12 +86,12 @@ def not_offered_uses_the_grant_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def always_to_the_phone(patch: pytest.MonkeyPatch) -> None:
-    chosen = services.auth.recovery.chosen
-    patch.setattr(services.auth.recovery, "chosen", lambda contact, _, language: chosen(contact, None, language))
+    chosen = services.auth.flows.recovery.chosen
+    patch.setattr(services.auth.flows.recovery, "chosen", lambda contact, _, language: chosen(contact, None, language))
 
 
 def nobody_has_no_contacts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("services.auth.choice.made_up", lambda *_: [])
+    patch.setattr("services.auth.flows.choice.made_up", lambda *_: [])
 
 
 def account_numbers_have_their_own_guard(patch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def contacts_void_nothing(patch: pytest.MonkeyPatch) -> None:
         return bool(loaded.account.credential_version == flow.credential_version)
 
     for module in ("new_passwords", "temporary", "email_change"):
-        patch.setattr(f"services.auth.{module}.still_holds", still_holds)
+        patch.setattr(f"services.auth.flows.{module}.still_holds", still_holds)
 
 
 def no_password_for_an_email(patch: pytest.MonkeyPatch) -> None:

@@ -9,20 +9,20 @@ import pytest
 from zasov.events.v1.auth_event_pb2 import SessionEnded, TemporaryPasswordUsed
 
 import services.auth.accounts
-import services.auth.temporary
+import services.auth.flows.temporary
 import services.otp.domain
 from services.auth import domain
 from services.auth.accounts import Accounts
-from services.auth.flows import Flow, Flows, Step
+from services.auth.flows.store import Flow, Flows, Step
+from services.auth.flows.temporary import TemporaryPasswords
+from services.auth.passwords.sign_in import tell_new_version
 from services.auth.sessions import new_session
-from services.auth.sign_in import tell_new_version
-from services.auth.temporary import TemporaryPasswords
 from services.otp.codes import PASSWORD_LENGTHS
 from services.otp.domain import CheckMade, OtpVerified
 
 
 def any_version(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(services.auth.temporary, "still_holds", lambda *_: True)
+    patch.setattr(services.auth.flows.temporary, "still_holds", lambda *_: True)
 
 
 def stays_good(patch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def begins_a_session(patch: pytest.MonkeyPatch) -> None:
 
 def ends_no_session(patch: pytest.MonkeyPatch) -> None:
     decide = domain.decide_temporary_use
-    kept = "services.auth.temporary.decide_temporary_use"
+    kept = "services.auth.flows.temporary.decide_temporary_use"
     patch.setattr(kept, lambda account: [fact for fact in decide(account) if not isinstance(fact.payload, SessionEnded)])
 
 
@@ -70,7 +70,7 @@ def lifts_no_block_at_once(patch: pytest.MonkeyPatch) -> None:
     async def untold(*_: Any) -> None:
         pass
 
-    patch.setattr(services.auth.temporary, "tell_new_version", untold)
+    patch.setattr(services.auth.flows.temporary, "tell_new_version", untold)
 
 
 def asking_lifts_a_block(patch: pytest.MonkeyPatch) -> None:
@@ -126,4 +126,4 @@ def handsets_use_the_sites_budget(patch: pytest.MonkeyPatch) -> None:
 
 
 def policy_does_not_hold_for_texts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("services.auth.commands.failed_rules", lambda _: {})
+    patch.setattr("services.auth.texts.commands.failed_rules", lambda _: {})

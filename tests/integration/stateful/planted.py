@@ -15,15 +15,15 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import services.auth.new_passwords
-import services.auth.sign_in
 import services.lockout.domain
 import services.otp.domain
 from devstack.paths import REPO
 from services.auth.accounts import Accounts, LiveSession
-from services.auth.admission import LockoutClient
-from services.auth.flows import Flows, Step
-from services.auth.new_passwords import NewPasswords
+from services.auth.flows import new_passwords
+from services.auth.flows.new_passwords import NewPasswords
+from services.auth.flows.store import Flows, Step
+from services.auth.passwords import sign_in
+from services.auth.passwords.admission import LockoutClient
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
 from tests.integration.stateful import at_office_plants as at_office
 from tests.integration.stateful import families_plants as families
@@ -158,7 +158,7 @@ def _nothing_is_said_of_a_new_password(patch: pytest.MonkeyPatch) -> None:
     async def untold(*_: Any) -> None:
         pass
 
-    patch.setattr(services.auth.new_passwords, "tell_new_version", untold)
+    patch.setattr(new_passwords, "tell_new_version", untold)
     patch.setattr(services.lockout.domain, "decide_epoch", lambda *_: [])
     patch.setattr("services.lockout.store.decide_epoch", lambda *_: [])
 
@@ -227,11 +227,11 @@ PLANTS = [
     Plant("a right password forgives nothing that is under way", python=_forgives_nothing),
     Plant("a new password does not lift a block", python=_nothing_is_said_of_a_new_password),
     Plant("numbers that nobody has are never blocked", python=_strangers_unguarded),
-    Plant("other sessions go on after a change", python=_wrapped(services.auth.sign_in, "decide_change", _others_go_on)),
-    Plant("other sessions go on after a recovery", python=_wrapped(services.auth.new_passwords, "decide_reset", _others_go_on)),
+    Plant("other sessions go on after a change", python=_wrapped(sign_in, "decide_change", _others_go_on)),
+    Plant("other sessions go on after a recovery", python=_wrapped(new_passwords, "decide_reset", _others_go_on)),
     Plant("sessions last for ever", python=_sessions_for_ever),
     Plant("a recovery takes any password", python=lambda patch: patch.setattr(
-        "services.auth.new_passwords.failed_rules", lambda _: {})),
+        "services.auth.flows.new_passwords.failed_rules", lambda _: {})),
     Plant("a one-time password is good again and again", python=one_time.stays_good,
           sql=InSql(_OTP, "begin_check", [(" AND c.state = 'open'",
                                            " AND (c.state = 'open' OR (c.purpose > 2 AND c.state = 'verified'))")])),

@@ -26,11 +26,11 @@ import services.lockout.roles
 import services.otp.roles
 from devstack.staff import StaffSystem, make_staff_keys
 from devstack.waiting import free_port
-from services.auth.commands import Commands
 from services.auth.identifiers import AccountNumber, LookupKey, Phone
-from services.auth.inbound import InboundText
 from services.auth.sessions import decode_token
 from services.auth.settings import AuthSettings
+from services.auth.texts.commands import Commands
+from services.auth.texts.inbound import InboundText
 from services.chassis.clock import boottime
 from services.chassis.outbox_relay import OutboxWaker
 from services.chassis.postgres import open_database

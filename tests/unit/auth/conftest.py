@@ -12,8 +12,8 @@ from zasov.events.v1.meta_pb2 import Origin
 
 from services.auth.accounts import Loaded
 from services.auth.domain import Account, NewSession, decide_registration, decide_success, fold
-from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.hashing import HashingLine
+from services.auth.passwords.guesses import Guess, Guesses, Settled
+from services.auth.passwords.hashing import HashingLine
 from services.auth.vault import Vaults
 from services.chassis.clock import DatabaseTime
 from services.chassis.sealing import new_key

@@ -8,7 +8,7 @@ import pytest
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Origin
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 
-from services.auth.admission import Guarded, LockoutClient, SignInBlocked
+from services.auth.passwords.admission import Guarded, LockoutClient, SignInBlocked
 from services.chassis.errors import ServiceError
 
 pytestmark = pytest.mark.row("B1")
@@ -47,7 +47,7 @@ def lockout(stub: Stub) -> LockoutClient:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.auth.admission._SETTLE_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("services.auth.passwords.admission._SETTLE_PAUSES_S", (0.0, 0.0))
 
 
 @pytest.mark.parametrize("lost", [0, 3])
@@ -78,7 +78,7 @@ async def test_a_right_guess_that_cannot_be_settled_is_not_taken_for_settled() -
 
 async def test_an_attempt_is_due_counting_from_before_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1000.0, 1029.9, 1030.0])
-    monkeypatch.setattr("services.auth.admission.boottime", lambda: next(clock))
+    monkeypatch.setattr("services.auth.passwords.admission.boottime", lambda: next(clock))
     answer = pb.AdmitAttemptResponse(admitted=pb.Admitted(epoch=3, attempts_left=1, outcome_within_ms=30_000))
     admission = await lockout(Stub(answer)).admit(GUARDED, Origin())
     assert (admission.epoch, admission.attempts_left) == (3, 1)

@@ -3,7 +3,7 @@
 import pytest
 from zasov.events.v1.auth_event_pb2 import ContactChanged, ContactReplaced, PasswordChanged
 
-from services.auth.contact_changes import change_contact, is_told_of
+from services.auth.contacts.changes import change_contact, is_told_of
 from services.auth.identifiers import AccountNumber, Phone
 from services.auth.vault import AccountVault, Contact
 from services.chassis.sealing import new_key

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 from zasov.auth.v1.common_pb2 import DELIVERY_STATE_DELIVERED, DELIVERY_STATE_UNDERWAY
 
-from services.auth.delivery import Fate, decoy_state, share_of
-from services.auth.destinations import Channel
+from services.auth.contacts.destinations import Channel
+from services.auth.flows.delivery import Fate, decoy_state, share_of
 
 DECOYS = [hashlib.sha256(str(n).encode()).digest() for n in range(4000)]
 

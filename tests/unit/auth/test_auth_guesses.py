@@ -13,9 +13,9 @@ from zasov.events.v1.auth_event_pb2 import PasswordReset
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1.lockout_service_pb2 import OriginLimited as LimitedAnswer
 
-from services.auth.admission import Guarded, OriginLimited, SignInBlocked
 from services.auth.domain import NewSession, decide_failure, decide_reset, decide_success
-from services.auth.guesses import Guess
+from services.auth.passwords.admission import Guarded, OriginLimited, SignInBlocked
+from services.auth.passwords.guesses import Guess
 from services.chassis.clock import boottime
 from services.chassis.errors import ServiceError, unavailable
 from services.chassis.eventstore import type_of
@@ -217,7 +217,7 @@ async def test_an_outcome_that_comes_too_late_is_not_disclosed(
     bench: Bench, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = 0.0
-    monkeypatch.setattr("services.auth.admission.boottime", lambda: boottime() + late)
+    monkeypatch.setattr("services.auth.passwords.admission.boottime", lambda: boottime() + late)
     bench.hasher.gate.clear()
     guess = asyncio.create_task(bench.guess(password))
     await until(bench.hasher.started.is_set)

@@ -10,8 +10,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError
 from argon2.profiles import CHEAPEST
 
-from services.auth.admission import Admission
-from services.auth.hashing import HashingLine
+from services.auth.passwords.admission import Admission
+from services.auth.passwords.hashing import HashingLine
 from services.chassis.clock import boottime
 from services.chassis.errors import ServiceError
 from tests.fakes.auth_accounts import FakeHasher
@@ -177,7 +177,7 @@ async def test_a_guess_at_nobody_costs_the_same_hash() -> None:
 @pytest.mark.row("M3")
 async def test_an_admission_is_in_time_until_it_is_due_and_the_clock_counts_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("services.auth.admission.boottime", lambda: now)
+    monkeypatch.setattr("services.auth.passwords.admission.boottime", lambda: now)
     due = Admission(uuid4(), 1, 2, due_boottime=1030.0)
     assert due.in_time()
     now = 1030.0

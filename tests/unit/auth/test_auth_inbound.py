@@ -12,7 +12,7 @@ from zasov.notifier.v1.inbound_service_pb2 import InboundPart
 from zasov.notifier.v1.inbound_service_pb2_grpc import InboundServiceServicer, add_InboundServiceServicer_to_server
 
 from services.auth.identifiers import Phone
-from services.auth.inbound import CONTEXT, INBOUND_VOID, InboundTexts, NotReadable
+from services.auth.texts.inbound import CONTEXT, INBOUND_VOID, InboundTexts, NotReadable
 from services.chassis.clock import boottime
 from services.chassis.errors import ServiceError
 from services.chassis.interceptors import PolicyInterceptor, policy

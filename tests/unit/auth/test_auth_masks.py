@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from services.auth.destinations import Channel
+from services.auth.contacts.destinations import Channel
+from services.auth.contacts.masks import Masked, Shares, made_up, masked
 from services.auth.identifiers import AccountNumber, Identifier, LookupKey, Phone
-from services.auth.masks import Masked, Shares, made_up, masked
 from services.auth.provisioning import Subscriber, filled_in
 from services.auth.vault import Contact
 from services.chassis.errors import ServiceError

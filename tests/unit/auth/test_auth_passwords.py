@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.auth.passwords import LONGEST, SHORTEST, failed_rules, normalise
+from services.auth.passwords.policy import LONGEST, SHORTEST, failed_rules, normalise
 from services.chassis.errors import ServiceError
 
 pytestmark = pytest.mark.row("M7")

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from services.auth.accounts import LiveSession
-from services.auth.proofs import close_proof, proves
+from services.auth.passwords.proofs import close_proof, proves
 from services.chassis.sealing import Seal, new_key
 
 pytestmark = pytest.mark.row("M16")
@@ -27,7 +27,7 @@ def test_it_is_good_in_its_own_session_alone() -> None:
         assert not proves(SEAL, proof, other, NOW)
 
 
-@pytest.mark.parametrize("forged", ["", "none", "ö", "=", "A" * 400])
+@pytest.mark.parametrize("forged", ["", "none", "ö", "=", "A" * 200, "A" * 10_000_000], ids=len)
 def test_what_is_no_proof_is_refused_whatever_it_is(forged: str) -> None:
     assert not proves(SEAL, forged, SESSION, NOW)
     assert not proves(SEAL, close_proof(Seal(new_key()), SESSION, NOW + timedelta(hours=1)), SESSION, NOW)

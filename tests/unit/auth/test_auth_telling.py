@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from zasov.events.v1.auth_event_pb2 import AuthEvent, LoginRefused, PasswordReset, SignedInFromNewDevice
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 
+from services.auth.contacts.telling import Pace, notices_of
 from services.auth.domain import (
     MOST_DEVICES,
     Account,
@@ -30,7 +31,6 @@ from services.auth.domain import (
     session_changes,
 )
 from services.auth.links.domain import Link, decide_link, decide_unlink
-from services.auth.telling import Pace, notices_of
 from services.auth.vault import Vaults
 from services.chassis.eventstore import Fact, stamp, type_of
 from services.chassis.sealing import new_key

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.auth.commands import NoCommand, PasswordWanted, Proposal, ShortNumbers, read_command
+from services.auth.texts.commands import NoCommand, PasswordWanted, Proposal, ShortNumbers, read_command
 
 NUMBERS = ShortNumbers(password="3339", proposal="111")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from zasov.notifier.v1.inbound_service_pb2 import InboundPart
 
-from services.auth import inbound as auth_inbound
+from services.auth.texts import inbound as auth_inbound
 from services.chassis.sealing import PrivateSeal, PublicSeal, new_key, public_key_of
 from services.notifier.inbound import sealed
 from services.notifier.inbound.domain import Reference

@@ -24,12 +24,12 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.clients import Client
-from services.auth.destinations import Channel
+from services.auth.contacts.destinations import Channel
 from services.auth.domain import decide_temporary_use
-from services.auth.flows import Flow, Step, still_holds
+from services.auth.flows.recovery import Asked, Recovery
+from services.auth.flows.store import Flow, Step, still_holds
 from services.auth.identifiers import Identifier, Phone
-from services.auth.recovery import Asked, Recovery
-from services.auth.sign_in import tell_new_version
+from services.auth.passwords.sign_in import tell_new_version
 from services.chassis.errors import invalid
 from services.chassis.eventstore import Conflict
 

@@ -16,15 +16,15 @@ from zasov.events.v1.otp_event_pb2 import (
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import Lockout
 from services.auth.clients import Client
 from services.auth.domain import Account, NewSession, decide_registration, decide_reset
-from services.auth.flows import Flow, Flows, Step, still_holds
-from services.auth.hashing import HashingLine
+from services.auth.flows.store import Flow, Flows, Step, still_holds
 from services.auth.identifiers import Phone
-from services.auth.passwords import failed_rules
+from services.auth.passwords.admission import Lockout
+from services.auth.passwords.hashing import HashingLine
+from services.auth.passwords.policy import failed_rules
+from services.auth.passwords.sign_in import tell_new_version
 from services.auth.sessions import new_session
-from services.auth.sign_in import tell_new_version
 from services.auth.vault import Contact
 from services.chassis.errors import unavailable
 from services.chassis.eventstore import Conflict

@@ -7,7 +7,7 @@ Pure. Real and made-up masks are of one form and one length, and a made-up one s
 import re
 from dataclasses import dataclass
 
-from services.auth.destinations import Channel
+from services.auth.contacts.destinations import Channel
 from services.auth.identifiers import Identifier, Phone
 from services.auth.vault import Contact
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from services.auth.admission import Admission
+from services.auth.passwords.admission import Admission
 from services.chassis.errors import overloaded
 
 T = TypeVar("T")

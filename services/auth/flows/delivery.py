@@ -24,8 +24,8 @@ from zasov.notifier.v1 import notifier_service_pb2 as pb
 
 from services.auth import errors
 from services.auth.accounts import Accounts
-from services.auth.destinations import Channel
-from services.auth.flows import Flows, Sent, Step
+from services.auth.contacts.destinations import Channel
+from services.auth.flows.store import Flows, Sent, Step
 from services.auth.identifiers import LookupKey
 from services.auth.requests import channel_named
 from services.chassis.rpc_clients import call

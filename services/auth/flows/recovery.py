@@ -14,14 +14,14 @@ from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import Lockout, OriginLimited
 from services.auth.captcha.provider import Captcha
 from services.auth.clients import Client
-from services.auth.codes import Codes
-from services.auth.destinations import Channel, Destination, chosen
-from services.auth.flows import Flow, Flows, Sent, Step, mark_of
+from services.auth.contacts.destinations import Channel, Destination, chosen
+from services.auth.flows.codes import Codes
+from services.auth.flows.new_passwords import Begun, NewPasswords
+from services.auth.flows.store import Flow, Flows, Sent, Step, mark_of
 from services.auth.identifiers import Identifier, LookupKey, Phone
-from services.auth.new_passwords import Begun, NewPasswords
+from services.auth.passwords.admission import Lockout, OriginLimited
 from services.auth.vault import NOBODYS, Contact
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.shielded import Shielded

@@ -20,7 +20,7 @@ from zasov.events.v1.auth_event_pb2 import (
     TemporaryPasswordUsed,
 )
 
-from services.auth.contact_changes import is_told_of
+from services.auth.contacts.changes import is_told_of
 from services.chassis.eventstore import Fact, StoredEvents, type_of
 
 _ALWAYS = timedelta(0)

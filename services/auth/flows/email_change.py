@@ -13,12 +13,12 @@ from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_EMAIL
 from services.auth import errors
 from services.auth.accounts import Loaded
 from services.auth.clients import Client
-from services.auth.contact_changes import change_contact
-from services.auth.destinations import Destination
-from services.auth.flows import Flow, Step, mark_of, still_holds
-from services.auth.proofs import Proofs
-from services.auth.recovery import Recovery, code_sent
-from services.auth.sign_in import SignIn
+from services.auth.contacts.changes import change_contact
+from services.auth.contacts.destinations import Destination
+from services.auth.flows.recovery import Recovery, code_sent
+from services.auth.flows.store import Flow, Step, mark_of, still_holds
+from services.auth.passwords.proofs import Proofs
+from services.auth.passwords.sign_in import SignIn
 from services.auth.vault import Contact
 from services.chassis.eventstore import Conflict
 from services.chassis.shielded import Shielded

@@ -15,13 +15,14 @@ from services.auth.accounts import Accounts, LiveSession, Loaded
 from services.auth.captcha.provider import Captcha
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import decide_proof
-from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.hashing import HashingLine
+from services.auth.passwords.guesses import Guess, Guesses, Settled
+from services.auth.passwords.hashing import HashingLine
 from services.auth.sessions import encode_token
 from services.chassis.pseudonyms import Pseudonyms
 from services.chassis.sealing import Seal, UnsealError
 
 _CONTEXT = b"proof of the password:"
+_LONGEST = 256
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def close_proof(seal: Seal, live: LiveSession, expires_at: datetime) -> str:
 
 def proves(seal: Seal, proof: str, live: LiveSession, now: datetime) -> bool:
     """Whether it is of this session, and still good."""
+    if len(proof) > _LONGEST:
+        return False
     try:
         opened = seal.open(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)), _context(live))
     except (UnsealError, ValueError):  # ValueError: no base64

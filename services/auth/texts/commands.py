@@ -13,10 +13,10 @@ from zasov.events.v1.meta_pb2 import Origin
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
 from services.auth.domain import decide_help, decide_proposal
-from services.auth.hashing import HashingLine
-from services.auth.inbound import INBOUND_VOID, InboundText, InboundTexts, NotReadable
-from services.auth.passwords import LONGEST, failed_rules, normalise
-from services.auth.temporary import TemporaryPasswords
+from services.auth.flows.temporary import TemporaryPasswords
+from services.auth.passwords.hashing import HashingLine
+from services.auth.passwords.policy import LONGEST, failed_rules, normalise
+from services.auth.texts.inbound import INBOUND_VOID, InboundText, InboundTexts, NotReadable
 from services.chassis.errors import ServiceError
 from services.chassis.eventstore import Conflict, Fact
 from services.chassis.telemetry import logger

@@ -14,9 +14,9 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, Origin
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.admission import Admission, CaptchaRequired, Guarded, Lockout, OriginLimited, SignInBlocked
 from services.auth.domain import PasswordMoved, decide_failure, decide_refusal
-from services.auth.hashing import HashingLine, Place
+from services.auth.passwords.admission import Admission, CaptchaRequired, Guarded, Lockout, OriginLimited, SignInBlocked
+from services.auth.passwords.hashing import HashingLine, Place
 from services.chassis.clock import DatabaseTime
 from services.chassis.errors import bug, unavailable
 from services.chassis.eventstore import Conflict, Fact

@@ -8,8 +8,8 @@ from zasov.events.v1.otp_event_pb2 import OtpPurpose
 from zasov.otp.v1 import otp_service_pb2 as pb
 
 from services.auth import errors
-from services.auth.destinations import Destination
-from services.auth.flows import Flow
+from services.auth.contacts.destinations import Destination
+from services.auth.flows.store import Flow
 from services.chassis.rpc_clients import call
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 from zasov.auth.v1.common_pb2 import CodeSent
 
 from services.auth.clients import Client
-from services.auth.destinations import Channel
-from services.auth.flows import Flow, Step
+from services.auth.contacts.destinations import Channel
+from services.auth.contacts.masks import Masked, Shares, made_up, masked
+from services.auth.flows.recovery import Recovery
+from services.auth.flows.store import Flow, Step
 from services.auth.identifiers import Identifier
-from services.auth.masks import Masked, Shares, made_up, masked
-from services.auth.recovery import Recovery
 from services.chassis.errors import invalid
 
 _NO_CHALLENGE = UUID(int=0)

@@ -18,7 +18,7 @@ from zasov.events.v1.otp_event_pb2 import OtpPurpose
 
 from services.auth import errors
 from services.auth.accounts import Loaded
-from services.auth.destinations import Channel, Destination
+from services.auth.contacts.destinations import Channel, Destination
 from services.auth.identifiers import Identifier, Phone, identifier_of
 from services.auth.sessions import decode_token, encode_token, hash_of, same
 from services.auth.vault import Contact

@@ -7,14 +7,14 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 
 from services.auth import errors
 from services.auth.accounts import Accounts, LiveSession, Loaded
-from services.auth.admission import Guarded, Lockout
 from services.auth.captcha.provider import Captcha
 from services.auth.clients import Client, time_for_a_hash
 from services.auth.domain import NewSession, decide_change, decide_success
-from services.auth.guesses import Guess, Guesses, Settled
-from services.auth.hashing import HashingLine
 from services.auth.identifiers import Identifier, LookupKey, named
-from services.auth.passwords import failed_rules
+from services.auth.passwords.admission import Guarded, Lockout
+from services.auth.passwords.guesses import Guess, Guesses, Settled
+from services.auth.passwords.hashing import HashingLine
+from services.auth.passwords.policy import failed_rules
 from services.auth.sessions import decode_token, hash_of, new_session, same
 from services.chassis.errors import ServiceError
 from services.chassis.pseudonyms import Pseudonyms

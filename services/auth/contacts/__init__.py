@@ -1,0 +1,1 @@
+"""How a subscriber is reached, and of what they are told. Pure."""

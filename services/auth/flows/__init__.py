@@ -1,0 +1,1 @@
+"""What a code proves, step by step: registration, recovery, one-time passwords, another email."""

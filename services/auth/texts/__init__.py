@@ -1,0 +1,1 @@
+"""What subscribers send by SMS (M6)."""
