@@ -22,6 +22,8 @@ Start = registration_service_pb2.StartRegistrationRequest
 Confirm = registration_service_pb2.ConfirmRegistrationRequest
 Choose = registration_service_pb2.ChooseRegistrationPasswordRequest
 Change = account_service_pb2.ChangePasswordRequest
+Prove, Link = account_service_pb2.ProveAgainRequest, account_service_pb2.LinkNumberRequest
+Unlink, Linked = account_service_pb2.UnlinkNumberRequest, account_service_pb2.ListLinkedNumbersRequest
 Claim = delivery_service_pb2.ClaimRequest
 Report = delivery_service_pb2.ReportRequest
 Picture = captcha_service_pb2.CreateCaptchaRequest
@@ -31,6 +33,11 @@ HUGE = "Хх1" * 2_000_000  # 10 MB
 
 def sign_in(**changed: Any) -> SignIn:
     return SignIn(**{"phone": PHONE, "password": PASSWORD, "client": client(), **changed})
+
+
+def link(**changed: Any) -> Link:
+    fields = {"session_token": "CANARY", "proof": "CANARY", "phone": PHONE, "password": PASSWORD, "client": client()}
+    return Link(**{**fields, **changed})
 
 
 CASES: dict[str, tuple[Any, str]] = {
@@ -70,6 +77,16 @@ CASES: dict[str, tuple[Any, str]] = {
     "change to 10 MB": (
         Change(session_token="CANARY", old_password=PASSWORD, new_password=HUGE, client=client()), "new_password",
     ),
+    "prove without a session": (Prove(password=PASSWORD, client=client()), "session_token"),
+    "prove by nothing": (Prove(session_token="CANARY", client=client()), "password"),
+    "link without a session": (link(session_token=""), "session_token"),
+    "link without a proof": (link(proof=""), "proof"),
+    "link nobody": (Link(session_token="CANARY", proof="CANARY", password=PASSWORD, client=client()), "phone"),
+    "link a malformed phone": (link(phone="8 916 CANARY"), "phone"),
+    "link by nothing": (link(password=""), "password"),
+    "link by 10 MB": (link(password=HUGE), "password"),
+    "unlink what is no link": (Unlink(session_token="CANARY", link_id="CANARY", client=client()), "link_id"),
+    "links of no session": (Linked(client=client()), "session_token"),
     "introspect nothing": (token_service_pb2.IntrospectRequest(), "token"),
     "claim for nobody": (Claim(account_id="CANARY", event_id=str(uuid4()), claimant="w"), "account_id"),
     "claim of nothing": (Claim(account_id=str(uuid4()), event_id="CANARY", claimant="w"), "event_id"),
@@ -88,6 +105,10 @@ def method(suite: Suite, request: Any) -> Any:
         Confirm: auth.registration.ConfirmRegistration,
         Choose: auth.registration.ChooseRegistrationPassword,
         Change: auth.account.ChangePassword,
+        Prove: auth.account.ProveAgain,
+        Link: auth.account.LinkNumber,
+        Unlink: auth.account.UnlinkNumber,
+        Linked: auth.account.ListLinkedNumbers,
         token_service_pb2.IntrospectRequest: auth.tokens.Introspect,
         Claim: auth.delivery.Claim,
         Report: auth.delivery.Report,
