@@ -61,7 +61,7 @@ async def _measure(addresses: dict[str, Any], wanted: list[str]) -> dict[str, di
         if "signin" in wanted:
             figures["signin"] = await signin.measure(addresses, back_end, handsets)
         if "recovery" in wanted:
-            figures["recovery"] = await recovery.measure(back_end, handsets)
+            figures["recovery"] = await recovery.measure(back_end, handsets, addresses["databases"])
     return figures
 
 

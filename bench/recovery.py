@@ -5,12 +5,14 @@ The two take turns, so that a machine whose speed drifts drifts for both. The ca
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from statistics import quantiles
 from typing import Any
 
 from zasov.auth.v1.common_pb2 import ClientContext
 
-from devstack.handsets import Handsets
+from bench.hops import Recovered, medians_ms
+from devstack.handsets import HandsetMessage, Handsets
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
 
 ROUNDS = 4
@@ -21,12 +23,12 @@ AT_ONCE = 8
 PASSWORD = "Winter-in-Tver-26"
 
 
-async def measure(back_end: BackEnd, handsets: Handsets) -> dict[str, Any]:
+async def measure(back_end: BackEnd, handsets: Handsets, databases: dict[str, str]) -> dict[str, Any]:
     """`forgot_password_to_sms_ms` and the like. Each subscriber recovers once: the cool-down is not what is measured."""
     everybody = [Subscriber(back_end, handsets, new_phone(), new_client()) for _ in range(2 * ROUNDS * RECOVERIES + 1)]
     await _register(everybody)
     background, others = everybody[0], iter(everybody[1:])
-    alone, beside, sign_ins, elapsed = list[float](), list[float](), 0, 0.0
+    alone, beside, sign_ins, elapsed = list[Recovered](), list[Recovered](), 0, 0.0
     for _ in range(ROUNDS):
         alone += [await _until_sms(next(others)) for _ in range(RECOVERIES)]
         started, signing_in = time.perf_counter(), _SignsIn(background)
@@ -36,6 +38,8 @@ async def measure(back_end: BackEnd, handsets: Handsets) -> dict[str, Any]:
     return {
         "forgot_password_to_sms_ms": {"p50": _percentile(beside, 50), "p99": _percentile(beside, 99)},
         "forgot_password_to_sms_alone_ms": {"p50": _percentile(alone, 50), "p99": _percentile(alone, 99)},
+        "forgot_password_to_sms_legs_ms": await medians_ms(beside, databases),
+        "forgot_password_to_sms_alone_legs_ms": await medians_ms(alone, databases),
         "recoveries": len(beside) + len(alone),
         "background_signin_per_s": round(sign_ins / elapsed, 1),
     }
@@ -72,22 +76,24 @@ async def _register(people: list[Subscriber]) -> None:
     await asyncio.gather(*(one(person) for person in people))
 
 
-async def _until_sms(person: Subscriber) -> float:
-    """Seconds from the request to the text on the handset."""
+async def _until_sms(person: Subscriber) -> Recovered:
+    """From the request to the text on the handset."""
     # All that has come is read first, a notice of the registration too: the next one is the code.
     person.messages_read = len(await person.handsets.messages(person.phone))
     solved: ClientContext = await person.back_end.solved(person.client)
     arrival = asyncio.create_task(_arrival(person))
     await asyncio.sleep(PAUSE_S)
-    asked = time.perf_counter()
+    asked_at = datetime.now(UTC)
     await person.back_end.start_recovery(person.phone, solved)
-    return await arrival - asked
+    text, read_at = await arrival
+    return Recovered(asked_at, text, read_at)
 
 
-async def _arrival(person: Subscriber) -> float:
-    await person.read_code()
-    return time.perf_counter()
+async def _arrival(person: Subscriber) -> tuple[HandsetMessage, datetime]:
+    """The next message is the code."""
+    text = await person.next_message()
+    return text, datetime.now(UTC)
 
 
-def _percentile(seconds: list[float], percent: int) -> float:
-    return round(quantiles(seconds, n=100)[percent - 1] * 1000, 1)
+def _percentile(recovered: list[Recovered], percent: int) -> float:
+    return round(quantiles([one.seconds for one in recovered], n=100)[percent - 1] * 1000, 1)
