@@ -35,6 +35,29 @@ async def test_two_hundred_at_once_on_one_subject_get_three_places(lockout: Lock
 
 
 @pytest.mark.row("B1")
+async def test_whoever_meets_a_new_subject_beside_another_holds_it_while_the_places_are_counted(
+    lockout: Lockout, lockout_url: str
+) -> None:
+    who = Someone()
+    first, second = await asyncpg.connect(lockout_url), await asyncpg.connect(lockout_url)
+    key = who.key.subject_id, who.key.owner_id, who.key.credential, who.key.stranger
+    admit = "SELECT outcome, attempts_left FROM admit_attempt($1, $2, $3, $4, $5, '{}', '{}', '{}', false, 3)"
+    try:
+        await first.execute("BEGIN")
+        assert tuple(await first.fetchrow(admit, *key, uuid4())) == ("admitted", 2)
+        await second.execute("BEGIN")
+        waiting = asyncio.create_task(second.fetchrow(admit, *key, uuid4()))
+        await until("the second waits for the first", lambda: lockout.are_waiting_for_locks(1))
+        await first.execute("COMMIT")
+        assert tuple(await waiting) == ("admitted", 1)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await lockout.sql.fetch("SELECT FROM subject WHERE subject_id = $1 FOR NO KEY UPDATE NOWAIT", who.id)
+    finally:
+        await first.close()
+        await second.close()
+
+
+@pytest.mark.row("B1")
 async def test_two_hundred_calls_to_two_replicas_get_three_places_and_the_rest_is_told_to_come_again(
     lockout: Lockout, new_server: ServerMaker
 ) -> None:
