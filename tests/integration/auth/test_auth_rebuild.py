@@ -10,6 +10,7 @@ from services.auth.rebuild import rebuild
 from services.auth.settings import AuthSettings
 from services.chassis.eventstore import Fact, stamp
 from services.chassis.rebuild import Report
+from tests.integration.auth.links import link, prove, unlink
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, UNKNOWN_PHONE, Suite, refusal
 from tests.integration.rebuilding import assert_found_and_mended
 
@@ -34,6 +35,13 @@ CHANGES = {
         "INSERT INTO session SELECT account_id, gen_random_uuid(), 'a token of mine', now() + interval '1 y' FROM account",
         "DELETE FROM session",
     ],
+    "number_link": [
+        "UPDATE number_link SET credential_version = credential_version + 1",
+        "UPDATE number_link SET owner_id = gen_random_uuid()",
+        "UPDATE number_link SET linked_at = linked_at + interval '1 microsecond'",
+        "INSERT INTO number_link SELECT account_id, gen_random_uuid(), gen_random_uuid(), 1, now() FROM account LIMIT 1",
+        "DELETE FROM number_link",
+    ],
     "stranger": [
         "UPDATE stranger SET version = version + 1",
         "INSERT INTO stranger VALUES (gen_random_uuid(), 1)",
@@ -53,13 +61,17 @@ def settings_of(suite: Suite, urls: dict[str, str]) -> AuthSettings:
 
 async def live(suite: Suite) -> None:
     session = await suite.register()
-    await suite.register(OTHER_PHONE)
+    owner = await suite.register(OTHER_PHONE)
     await suite.wrong(1)
     await suite.wrong(1, UNKNOWN_PHONE)
     await suite.auth.sign_in()
     await suite.auth.change(session.token)  # ends the session of the line before; the recovery ends all again
     await suite.wrong(3)
     await suite.recover()
+    proof = await prove(suite, owner.token)
+    await unlink(suite, owner.token, (await link(suite, owner.token, proof, password=NEW_PASSWORD)).link_id)
+    await link(suite, owner.token, proof, password=NEW_PASSWORD)
+    await suite.play_stream()
     await suite.wrong(2)
 
 
@@ -76,7 +88,7 @@ async def test_what_was_changed_or_lost_by_hand_is_found_and_put_right(suite: Su
 async def test_after_all_is_lost_and_made_again_everybody_signs_in_as_before(suite: Suite, urls: dict[str, str]) -> None:
     await live(suite)
     session = await suite.auth.sign_in(password=NEW_PASSWORD)
-    await suite.sql.execute("TRUNCATE account, session, stranger, identifier")
+    await suite.sql.execute("TRUNCATE account, session, stranger, identifier, number_link")
     assert (await refusal(suite.auth.sign_in(password=NEW_PASSWORD))).reason == "CREDENTIALS_REJECTED"
     await suite.play_stream()
     assert (await rebuild(settings_of(suite, urls), replace=True)).replaced

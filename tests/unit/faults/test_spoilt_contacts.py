@@ -162,6 +162,25 @@ def an_acknowledged_change_is_gone(scribe: Scribe) -> None:
     scribe.history.events.remove(event_of(scribe, "ContactReplaced"))
 
 
+@spoils("answers agree with the store", "link_number was answered OK, and the store holds nothing")
+def a_link_was_acknowledged_and_never_made(scribe: Scribe) -> None:
+    scribe.call("link_number", OK, SECOND)
+
+
+@spoils("only the right password gets in", "PasswordProven at version 2")
+def a_wrong_password_linked_a_number(scribe: Scribe) -> None:
+    proven = auth.PasswordProven(attempt_id="of a link", credential_version=2, session_id=str(uuid4()))
+    linked = auth.NumberLinked(link_id=str(uuid4()), owner_account_id=str(uuid4()), credential_version=2)
+    scribe.write("auth", scribe.account, proven, linked, cause=scribe.call("link_number", OK, "Wrong-6"))
+
+
+@spoils("nothing is forgotten", "0 messages for NumberLinked")
+def nobody_was_told_of_a_link(scribe: Scribe) -> None:
+    proven = auth.PasswordProven(attempt_id="of a link", credential_version=2, session_id=str(uuid4()))
+    linked = auth.NumberLinked(link_id=str(uuid4()), owner_account_id=str(uuid4()), credential_version=2)
+    scribe.write("auth", scribe.account, proven, linked, cause=scribe.call("link_number", OK, SECOND))
+
+
 @spoils("answers agree with the store", "send_recovery_code was answered OK, and the store holds nothing")
 def a_code_was_acknowledged_and_never_issued(scribe: Scribe) -> None:
     scribe.call("send_recovery_code", OK)
