@@ -70,16 +70,19 @@ def is_republished(record_headers: Sequence[tuple[str, bytes]]) -> bool:
     return header(record_headers, REPUBLISHED) is not None
 
 
-async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, version: int) -> bool:
-    """Whether this version is new to the consumer; to be called in the transaction of its effect, before the effect."""
-    done = await connection.execute(
+async def advance_mark(connection: Connection, consumer: str, stream_id: UUID, version: int) -> datetime | None:
+    """The time of the transaction if this version is new to the consumer; None: it isn't. To be called in the transaction of
+    its effect, before the effect.
+    """
+    now: datetime | None = await connection.fetchval(
         "INSERT INTO consumer_mark AS m (consumer, stream_id, version) VALUES ($1, $2, $3)"
-        " ON CONFLICT (consumer, stream_id) DO UPDATE SET version = excluded.version WHERE m.version < excluded.version",
+        " ON CONFLICT (consumer, stream_id) DO UPDATE SET version = excluded.version WHERE m.version < excluded.version"
+        " RETURNING now()",
         consumer,
         stream_id,
         version,
     )
-    return done == "INSERT 0 1"
+    return now
 
 
 _COMMIT_INTERVAL_S = 0.5

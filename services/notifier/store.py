@@ -53,16 +53,16 @@ class Store:
         the stream may have been applied since it was put aside; that an event asks for one message is enough.
         """
         async with self._database.transaction() as connection:
-            if not (await advance_mark(connection, consumer, stream_id, version) or replayed) or wanted is None:
+            now = await advance_mark(connection, consumer, stream_id, version)
+            if (now is None and not replayed) or wanted is None:
                 return None
-            now = await connection.fetchval("SELECT now()")
+            now = now or await connection.fetchval("SELECT now()")
             step = domain.accept(uuid6.uuid7(), wanted, self._policy, now)
             message = step.message
             token = uuid4() if mine and step.due_in is not None else None
             due_at = None if step.due_in is None else now + self._lease if token else now + step.due_in
-            if not await _insert(connection, message, token, due_at):
+            if not await _insert(connection, step, token, due_at, now):
                 return None
-            await self._write_events(connection, message.notification_id, 0, step, now)
         self._after_commit(step)
         return Leased(message, token, DatabaseTime.just_read(now), current_traceparent()) if token else None
 
@@ -211,13 +211,10 @@ class Store:
                 before.notification_id, step.due_in,
             )  # fmt: skip
 
-    async def _write_events(
-        self, connection: Connection, notification_id: UUID, version: int, step: Step, now: datetime | None = None
-    ) -> None:
-        """now: of the transaction, if it is known already."""
+    async def _write_events(self, connection: Connection, notification_id: UUID, version: int, step: Step) -> None:
         if not step.facts:
             return
-        now = now or await connection.fetchval("SELECT now()")
+        now = await connection.fetchval("SELECT now()")
         events = stamp(NotifierEvent, notification_id, version, step.facts, now)
         await connection.execute("SELECT insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)", *events.arguments())
 
@@ -227,15 +224,16 @@ class Store:
             metrics.MESSAGES.labels(step.message.kind, step.message.state).inc()
 
 
-async def _insert(connection: Connection, message: Message, token: UUID | None, due_at: object) -> bool:
-    done = await connection.execute(
-        "INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, version, created_at,"
-        " deadline, due_at, lease, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-        " ON CONFLICT DO NOTHING",
+async def _insert(connection: Connection, step: Step, token: UUID | None, due_at: datetime | None, now: datetime) -> bool:
+    """The message and its first events, in one round trip. False: its event has asked for one already."""
+    message = step.message
+    events = stamp(NotifierEvent, message.notification_id, 0, step.facts, now)
+    row = await connection.fetchrow(
+        _INSERT,
         message.notification_id, message.cause_event_id, message.cause_stream_id, message.kind, message.channel, message.state,
-        message.version, message.created_at, message.deadline, due_at, token, current_traceparent(),
+        message.version, message.created_at, message.deadline, due_at, token, current_traceparent(), *events.arguments(),
     )  # fmt: skip
-    return done == "INSERT 0 1"
+    return row is not None
 
 
 async def _write_state(connection: Connection, message: Message) -> None:
@@ -269,6 +267,16 @@ def _message(row: asyncpg.Record) -> Message:
         report=Report(row["report"]) if row["report"] else None,
     )
 
+
+_INSERT = """
+    WITH new AS (
+        INSERT INTO message (notification_id, cause_event_id, cause_stream_id, kind, channel, state, version, created_at,
+            deadline, due_at, lease, traceparent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        ON CONFLICT DO NOTHING RETURNING notification_id
+    )
+    SELECT insert_events($13, $14, $15, $16, $17, $18, $19, $20, $21) FROM new
+"""
 
 _LEASE = """
     WITH due AS (

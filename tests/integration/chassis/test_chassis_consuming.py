@@ -38,7 +38,7 @@ async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def test_a_version_is_new_once_and_an_older_one_never(sql: asyncpg.Connection) -> None:
     seen = [await advance_mark(sql, "one", STREAM, version) for version in (1, 1, 4, 2, 4, 5)]
-    assert seen == [True, False, True, False, False, True]
+    assert [at is not None for at in seen] == [True, False, True, False, False, True]
     assert await advance_mark(sql, "another", STREAM, 1)
     assert await advance_mark(sql, "one", uuid4(), 1)
 
@@ -56,7 +56,7 @@ async def test_of_two_at_once_one_gets_the_version(url: str, sql: asyncpg.Connec
 
     async def take(connection: asyncpg.Connection) -> bool:
         async with connection.transaction():
-            return await advance_mark(connection, "one", STREAM, 7)
+            return await advance_mark(connection, "one", STREAM, 7) is not None
 
     assert sorted(await asyncio.gather(take(sql), take(other))) == [False, True]
     await other.close()
