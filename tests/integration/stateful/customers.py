@@ -17,6 +17,8 @@ By = Literal["phone", "account number"]
 EMAILS = ("vera@example.com", "pyotr@example.org")
 A_DAY = oracle.BUDGET_WINDOW_S // oracle.TICK_S
 
+CHANNELS: tuple[Channel, ...] = ("email", "phone")
+
 bys = st.sampled_from(["phone", "account number"])
 channels = st.sampled_from(["phone", "email"])
 any_channel = st.sampled_from([None, "phone", "email", "email"])
@@ -118,6 +120,15 @@ class Customers(Handsets):
             self._pass(1)
             self._send_code(shown, "phone")
         self._finish(sent, password)
+
+    @rule(number=numbers)
+    def choose_the_email_first(self, number: int) -> None:
+        """Who has none on file is not offered it, asks in vain, and can still choose the phone."""
+        self._pass(A_DAY)
+        self._put(self.e164s[number], self.account_numbers[number], "")
+        shown = self._list_contacts(self.account_numbers[number])
+        for channel in CHANNELS:
+            self._send_code(shown, channel)
 
     @rule(number=numbers, by=bys, password=new_passwords)
     def skip_steps_with_the_grant_for_a_code(self, number: int, by: By, password: str) -> None:

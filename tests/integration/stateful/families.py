@@ -65,7 +65,9 @@ class Families(Visitors):
         self._list(token)
         self._link(token, proof, other, "right")
         self._list(token)
-        self._unlink(token, self.link_ids[-1])
+        for one in (self._signed_in_as(1 - owner), token):
+            if one:
+                self._unlink(one, self.link_ids[-1])
 
     @rule(owner=numbers)
     def link_wrongly_until_refused(self, owner: int) -> None:
