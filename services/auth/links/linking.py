@@ -65,10 +65,11 @@ class Linking:
 
     async def unlink(self, live: LiveSession, link_id: UUID, client: Client) -> None:
         """Raises ServiceError LINK_UNKNOWN."""
+        account_id = await self.links.account_of(link_id, live.account_id)
         while True:
-            account_id = await self.links.account_of(link_id, live.account_id)
             loaded = None if account_id is None else await self.accounts.load(account_id)
-            if loaded is None:
+            # Looked up after the account too: whoever ended it in between has made another version of the account.
+            if loaded is None or await self.links.account_of(link_id, live.account_id) is None:
                 raise errors.link_unknown()
             now = loaded.time.now()
             origin = client.origin(self.pseudonyms, now)

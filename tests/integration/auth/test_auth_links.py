@@ -1,12 +1,13 @@
 """Another subscriber's number is linked by that subscriber's password: a guess of theirs, and they are told (M16, M20, M22)."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from zasov.auth.v1.common_pb2 import Session
 from zasov.events.v1.auth_event_pb2 import AuthEvent
 
+from services.auth.links.store import Links
 from tests.integration.auth.emails import claimed_notice, event_of
 from tests.integration.auth.links import link, linked_to, prove, unlink
 from tests.integration.auth.suite import (
@@ -244,6 +245,24 @@ async def test_of_two_that_unlink_at_once_one_finds_it_gone(suite: Suite, theirs
     answers = await asyncio.gather(*(unlink(suite, owner.token, linked.link_id) for _ in range(4)), return_exceptions=True)
     assert answers.count(None) == 1
     assert {refusal_of(one).reason for one in answers if one is not None} == {"LINK_UNKNOWN"}
+    assert (await suite.kinds(theirs.account_id)).count("NumberUnlinked") == 1
+
+
+async def test_who_unlinks_what_another_call_has_unlinked_meanwhile_finds_it_gone(
+    suite: Suite, theirs: Session, owner: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other call comes after the link was found and before the account was read."""
+    linked = await link(suite, owner.token, await proof_of(suite, owner))
+    account_of = Links.account_of
+
+    async def overtaken(links: Links, link_id: UUID, owner_id: UUID) -> UUID | None:
+        monkeypatch.setattr(Links, "account_of", account_of)
+        found = await links.account_of(link_id, owner_id)
+        await unlink(suite, owner.token, linked.link_id)
+        return found
+
+    monkeypatch.setattr(Links, "account_of", overtaken)
+    assert (await refusal(unlink(suite, owner.token, linked.link_id))).reason == "LINK_UNKNOWN"
     assert (await suite.kinds(theirs.account_id)).count("NumberUnlinked") == 1
 
 
