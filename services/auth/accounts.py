@@ -9,7 +9,7 @@ import asyncpg
 from zasov.events.v1.auth_event_pb2 import AuthEvent, SessionEnded
 from zasov.events.v1.meta_pb2 import Origin
 
-from services.auth.contacts.changes import replaced_in
+from services.auth.contacts.changes import told_apart_in
 from services.auth.contacts.telling import Pace, notices_of
 from services.auth.domain import Account, NewSession, fold, spared_session
 from services.auth.identifiers import Identifier, LookupKey
@@ -23,7 +23,7 @@ from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 _RESERVED_S = 60
 _NOBODY = UUID(int=0)
 _APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
-# What may follow it, false where it is refused: devices, notices, former contacts.
+# What may follow it, false where it is refused: devices, notices, contacts that are told for themselves.
 _NOTES = ("keep_devices($12, $21)", "open_notices($12, $22, $23, $24, $11)", "tell_replaced($12, $25, $26)")
 # As much is looked up, and as much comes back, as by `load`.
 _LOAD_STRANGER = (
@@ -136,7 +136,7 @@ class Accounts:
         notices = notices_of(facts, events, self._pace)
         noted = (
             after.devices, [n.event_id for n in notices], [n.kind for n in notices], [n.quiet for n in notices],
-            *replaced_in(facts, events),
+            *told_apart_in(facts, events),
         )  # fmt: skip
         # Most appends have nothing to note.
         notes = after.devices != account.devices or bool(notices)

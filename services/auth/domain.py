@@ -13,6 +13,7 @@ from zasov.events.v1.auth_event_pb2 import (
     ContactChanged,
     ContactChangeRequested,
     ContactReplaced,
+    EmailWarned,
     LoginFailed,
     LoginRefused,
     LoginSucceeded,
@@ -236,7 +237,7 @@ def evolve(account: Account, event: Message, secret: bytes | None) -> Account:
             return replace(account, open_failures=tuple(one for one in account.open_failures if one not in forgiven))
         case SessionStarted():
             return _seen_on(account, (secret or b"")[_TOKEN_HASH_BYTES:])
-        case LoginRefused() | SessionEnded() | SignedInFromNewDevice() | ContactReplaced():
+        case LoginRefused() | SessionEnded() | SignedInFromNewDevice() | ContactReplaced() | EmailWarned():
             return account
         case PasswordProposed() | PasswordProposalRefused() | SmsCommandNotUnderstood():
             return account

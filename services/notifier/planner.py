@@ -12,6 +12,7 @@ from zasov.events.v1.auth_event_pb2 import (
     ContactChanged,
     ContactChangeRequested,
     ContactReplaced,
+    EmailWarned,
     NumberLinked,
     PasswordChanged,
     PasswordProposalRefused,
@@ -80,6 +81,12 @@ def _contact_changed(meta: EventMeta, changed: Message) -> Wanted | None:
     return _wanted(meta, Kind.CONTACT_CHANGED, _uuid(meta.stream_id))
 
 
+def _email_warned(meta: EventMeta, warned: Message) -> Wanted:
+    assert isinstance(warned, EmailWarned)
+    asked = warned.about == EmailWarned.ABOUT_REQUEST
+    return _wanted(meta, Kind.CONTACT_CHANGE_REQUESTED if asked else Kind.CONTACT_CHANGED, _uuid(meta.stream_id))
+
+
 def _notice(kind: Kind) -> Planned:
     """Of an event of auth: its stream is the account that is told."""
     return lambda meta, _: _wanted(meta, kind, _uuid(meta.stream_id))
@@ -102,6 +109,7 @@ PLANS: Mapping[str, Mapping[str, Planned]] = {
         PasswordProposalRefused.DESCRIPTOR.name: _notice(Kind.PROPOSAL_REFUSED),
         SmsCommandNotUnderstood.DESCRIPTOR.name: _notice(Kind.SMS_HELP),
         ContactChangeRequested.DESCRIPTOR.name: _notice(Kind.CONTACT_CHANGE_REQUESTED),
+        EmailWarned.DESCRIPTOR.name: _email_warned,
     },
 }
 

@@ -1,12 +1,12 @@
 """What changes on file, and who is told: whoever is on file now, and whoever reads what is not on file any more (M11, M18).
 
-Pure. A contact that was replaced is kept, sealed, as the secret of its event, and in the notice until that is closed.
+Pure. A contact that is told for itself is kept, sealed, as the secret of its event, and in the notice until that is closed.
 """
 
 from collections.abc import Sequence
 
 from google.protobuf.message import Message
-from zasov.events.v1.auth_event_pb2 import ContactChanged, ContactReplaced
+from zasov.events.v1.auth_event_pb2 import ContactChanged, ContactReplaced, EmailWarned
 
 from services.auth.domain import decide_contact
 from services.auth.vault import AccountVault, Contact
@@ -34,16 +34,24 @@ def change_contact(vault: AccountVault, before: Contact, after: Contact, via: "C
     return facts
 
 
+def warn_email(vault: AccountVault, contact: Contact, about: "EmailWarned.About.ValueType") -> list[Fact]:
+    """For the email beside a phone: when that was lost, what is told to it alone reaches nobody but its thief (M18)."""
+    if not (contact.phone and contact.email):
+        return []
+    return [Fact(EmailWarned(about=about), secret=vault.close_contact(Contact(None, contact.language, contact.email)))]
+
+
 def is_told_of(event: Message) -> bool:
     """Whether it is told of (M20). A change of the language, or of a number in the operator's books, is not."""
     if isinstance(event, ContactChanged):
         return not _TOLD_OF.isdisjoint(event.changed)
-    return isinstance(event, ContactReplaced)
+    return isinstance(event, ContactReplaced | EmailWarned)
 
 
-def replaced_in(facts: Sequence[Fact], events: StoredEvents) -> tuple[list[object], list[bytes | None]]:
-    """The events that tell a former contact, and that contact, sealed."""
-    found = [(i, f.secret) for i, f in zip(events.ids, facts, strict=True) if isinstance(f.payload, ContactReplaced)]
+def told_apart_in(facts: Sequence[Fact], events: StoredEvents) -> tuple[list[object], list[bytes | None]]:
+    """The events that tell another contact than notices go to, and that contact, sealed."""
+    told_apart = ContactReplaced | EmailWarned
+    found = [(i, f.secret) for i, f in zip(events.ids, facts, strict=True) if isinstance(f.payload, told_apart)]
     return [event_id for event_id, _ in found], [sealed for _, sealed in found]
 
 

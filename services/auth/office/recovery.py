@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, RecoveryStartedAtOffice
+from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, EmailWarned, RecoveryStartedAtOffice
 from zasov.otp.v1.otp_service_pb2 import IssueResponse
 
 from services.auth import errors
 from services.auth.accounts import Accounts, Loaded
-from services.auth.contacts.changes import change_contact
+from services.auth.contacts.changes import change_contact, warn_email
 from services.auth.flows.temporary import TemporaryPasswords, new_half
 from services.auth.identifiers import Identifier, LookupKey, Phone
 from services.auth.office.domain import (
@@ -76,7 +76,8 @@ class Office:
             sealed = loaded.vault.close_contact(Contact(phone, contact.language))
             by = self.desk.record(staff, now)
             started = decide_start(by, reason, RecoveryStartedAtOffice.HOW_NEW_PHONE)
-            return [*started, *decide_request(pending, change_id, sealed, by, now + self.approval)]
+            requested = decide_request(pending, change_id, sealed, by, now + self.approval)
+            return [*started, *requested, *warn_email(loaded.vault, contact, EmailWarned.ABOUT_REQUEST)]
 
         pending = await self._change(account_id, decide)
         assert pending is not None
@@ -171,7 +172,9 @@ class Office:
                 await self.accounts.append(loaded.account, decide_end(pending, due), now, None, beside=ended())
                 return
             contact = loaded.vault.open_contact(loaded.account.contact)
-            facts = change_contact(loaded.vault, contact, replace(contact, phone=phone), ContactChanged.VIA_OFFICE)
+            moved = replace(contact, phone=phone)
+            facts = change_contact(loaded.vault, contact, moved, ContactChanged.VIA_OFFICE)
+            facts += warn_email(loaded.vault, moved, EmailWarned.ABOUT_CHANGE)
             beside = carried_out(self.lookup, phone, contact.phone)
             await self.accounts.append(loaded.account, [*facts, sessions_end()], now, None, beside=beside)
         except Conflict:

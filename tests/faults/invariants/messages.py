@@ -12,6 +12,7 @@ _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
     ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
     ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"), ("lockout", "AccountBlocked"),
+    ("auth", "EmailWarned"), ("auth", "ContactChangeRequested"),
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device", "number_linked"})

@@ -7,11 +7,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, SessionEnded
+from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, EmailWarned, SessionEnded
 
 from services.auth.rebuild import rebuild
 from services.auth.settings import AuthSettings
 from tests.integration.auth.conftest import StartSuite
+from tests.integration.auth.emails import EMAIL, claimed_notice, event_of, put_on_file
 from tests.integration.auth.office import FIRST, NEW_PHONE, SECOND, OfficeCalls, office_of
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PHONE, Suite, refusal, refusal_of
 from tests.integration.waiting import until
@@ -71,6 +72,29 @@ async def test_the_old_contact_is_told_before_anything_changes(office: OfficeCal
     await office.ask_for_phone()
     assert await office.told("ContactChangeRequested") == 1
     assert await office.owner_of(PHONE) is not None
+
+
+@pytest.mark.row("M20")
+async def test_the_email_on_file_is_told_beside_the_phone_when_it_is_asked_for_and_when_it_is_done(
+    office: OfficeCalls, suite: Suite
+) -> None:
+    session = await suite.register()
+    await put_on_file(suite, session)
+
+    async def told(kind: str) -> tuple[str, str]:
+        claimed = await claimed_notice(suite, session.account_id, await event_of(suite, kind))
+        return claimed.phone, claimed.email
+
+    change = await office.ask_for_phone()
+    assert await told("ContactChangeRequested") == (PHONE, "")
+    assert await told("EmailWarned") == ("", EMAIL)
+    await office.approve(change)
+    await office.time_passes(change)
+    await office.until_over(change)
+    assert await told("ContactReplaced") == (PHONE, "")
+    assert await told("ContactChanged") == (NEW_PHONE, "")
+    assert await told("EmailWarned") == ("", EMAIL)
+    assert [one.about for one in await office.payloads("EmailWarned")] == [EmailWarned.ABOUT_REQUEST, EmailWarned.ABOUT_CHANGE]
 
 
 async def test_who_asked_cannot_approve_and_somebody_else_can_once(office: OfficeCalls, suite: Suite) -> None:

@@ -1,9 +1,9 @@
 """What changes on file, and whom it is told (M11, M18)."""
 
 import pytest
-from zasov.events.v1.auth_event_pb2 import ContactChanged, ContactReplaced, PasswordChanged
+from zasov.events.v1.auth_event_pb2 import ContactChanged, ContactReplaced, EmailWarned, PasswordChanged
 
-from services.auth.contacts.changes import change_contact, is_told_of
+from services.auth.contacts.changes import change_contact, is_told_of, warn_email
 from services.auth.identifiers import AccountNumber, Phone
 from services.auth.vault import AccountVault, Contact
 from services.chassis.sealing import new_key
@@ -31,6 +31,15 @@ def test_a_phone_and_an_email_that_are_replaced_are_each_told_alone() -> None:
         (ContactChanged.PART_PHONE, Contact(BEFORE.phone, "en")),
         (ContactChanged.PART_EMAIL, Contact(None, "en", BEFORE.email)),
     ]
+
+
+@pytest.mark.row("M18")
+def test_an_email_is_warned_beside_a_phone_and_never_alone() -> None:
+    (warned,) = warn_email(VAULT, BEFORE, EmailWarned.ABOUT_REQUEST)
+    assert warned.payload == EmailWarned(about=EmailWarned.ABOUT_REQUEST)
+    assert VAULT.open_contact(warned.secret or b"") == Contact(None, "ru", BEFORE.email)
+    for alone in (Contact(BEFORE.phone, "ru"), Contact(None, "ru", BEFORE.email)):
+        assert warn_email(VAULT, alone, EmailWarned.ABOUT_REQUEST) == [], "the notice itself goes there"
 
 
 @pytest.mark.row("M11")

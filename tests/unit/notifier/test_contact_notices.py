@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import ConsumerRecord
-from zasov.events.v1.auth_event_pb2 import AuthEvent, ContactChanged, ContactReplaced
+from zasov.events.v1.auth_event_pb2 import AuthEvent, ContactChanged, ContactReplaced, EmailWarned
 from zasov.events.v1.meta_pb2 import EventMeta
 
 from services.chassis.streams import AUTH_EVENTS
@@ -47,6 +47,18 @@ def test_a_change_of_the_phone_or_the_email_is_told(parts: Any) -> None:
 def test_who_is_not_on_file_any_more_is_told_by_an_event_of_their_own() -> None:
     message = asked_for("ContactReplaced", contact_replaced=ContactReplaced(part=ContactChanged.PART_EMAIL))
     assert key(message) == (Kind.CONTACT_CHANGED, EVENT, STREAM)
+
+
+@pytest.mark.row("M18")
+@pytest.mark.parametrize(
+    ("about", "kind"),
+    [
+        (EmailWarned.ABOUT_REQUEST, Kind.CONTACT_CHANGE_REQUESTED),
+        (EmailWarned.ABOUT_CHANGE, Kind.CONTACT_CHANGED),
+    ],
+)
+def test_an_email_beside_a_phone_is_told_the_same_as_the_phone(about: Any, kind: Kind) -> None:
+    assert key(asked_for("EmailWarned", email_warned=EmailWarned(about=about))) == (kind, EVENT, STREAM)
 
 
 @pytest.mark.row("M20")

@@ -51,6 +51,7 @@ class AuthEvent(_message.Message):
     CONTACT_CHANGE_REQUESTED_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_APPROVED_FIELD_NUMBER: _builtins.int
     CONTACT_CHANGE_CANCELLED_FIELD_NUMBER: _builtins.int
+    EMAIL_WARNED_FIELD_NUMBER: _builtins.int
     NUMBER_LINKED_FIELD_NUMBER: _builtins.int
     NUMBER_UNLINKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -102,6 +103,8 @@ class AuthEvent(_message.Message):
     @_builtins.property
     def contact_change_cancelled(self) -> Global___ContactChangeCancelled: ...
     @_builtins.property
+    def email_warned(self) -> Global___EmailWarned: ...
+    @_builtins.property
     def number_linked(self) -> Global___NumberLinked: ...
     @_builtins.property
     def number_unlinked(self) -> Global___NumberUnlinked: ...
@@ -130,14 +133,15 @@ class AuthEvent(_message.Message):
         contact_change_requested: Global___ContactChangeRequested | None = ...,
         contact_change_approved: Global___ContactChangeApproved | None = ...,
         contact_change_cancelled: Global___ContactChangeCancelled | None = ...,
+        email_warned: Global___EmailWarned | None = ...,
         number_linked: Global___NumberLinked | None = ...,
         number_unlinked: Global___NumberUnlinked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "email_warned", b"email_warned", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_registered", b"account_registered", "contact_change_approved", b"contact_change_approved", "contact_change_cancelled", b"contact_change_cancelled", "contact_change_requested", b"contact_change_requested", "contact_changed", b"contact_changed", "contact_replaced", b"contact_replaced", "email_warned", b"email_warned", "event", b"event", "login_failed", b"login_failed", "login_refused", b"login_refused", "login_succeeded", b"login_succeeded", "meta", b"meta", "number_linked", b"number_linked", "number_unlinked", b"number_unlinked", "password_changed", b"password_changed", "password_proposal_refused", b"password_proposal_refused", "password_proposed", b"password_proposed", "password_proven", b"password_proven", "password_rehashed", b"password_rehashed", "password_reset", b"password_reset", "recovery_started_at_office", b"recovery_started_at_office", "session_ended", b"session_ended", "session_started", b"session_started", "signed_in_from_new_device", b"signed_in_from_new_device", "sms_command_not_understood", b"sms_command_not_understood", "temporary_password_used", b"temporary_password_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled", "number_linked", "number_unlinked"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["account_registered", "login_succeeded", "login_failed", "login_refused", "password_changed", "password_reset", "session_started", "session_ended", "password_rehashed", "temporary_password_used", "password_proposed", "password_proposal_refused", "sms_command_not_understood", "contact_changed", "contact_replaced", "password_proven", "signed_in_from_new_device", "recovery_started_at_office", "contact_change_requested", "contact_change_approved", "contact_change_cancelled", "email_warned", "number_linked", "number_unlinked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -972,6 +976,53 @@ class ContactChangeRequested(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContactChangeRequested: _TypeAlias = ContactChangeRequested  # noqa: Y015
+
+@_typing.final
+class EmailWarned(_message.Message):
+    """The email on file is told of what the phone is told, for a phone may be what was lost. Follows its ContactChangeRequested, or the
+    ContactChanged by which an office put a number on file, if there is a phone beside the email.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _About:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AboutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EmailWarned._About.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ABOUT_UNSPECIFIED: EmailWarned._About.ValueType  # 0
+        """Never sent."""
+        ABOUT_REQUEST: EmailWarned._About.ValueType  # 1
+        """A number was named at an office."""
+        ABOUT_CHANGE: EmailWarned._About.ValueType  # 2
+        """It was put on file."""
+
+    class About(_About, metaclass=_AboutEnumTypeWrapper):
+        """Of what."""
+
+    ABOUT_UNSPECIFIED: EmailWarned.About.ValueType  # 0
+    """Never sent."""
+    ABOUT_REQUEST: EmailWarned.About.ValueType  # 1
+    """A number was named at an office."""
+    ABOUT_CHANGE: EmailWarned.About.ValueType  # 2
+    """It was put on file."""
+
+    ABOUT_FIELD_NUMBER: _builtins.int
+    about: Global___EmailWarned.About.ValueType
+    """Of what."""
+    def __init__(
+        self,
+        *,
+        about: Global___EmailWarned.About.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmailWarned: _TypeAlias = EmailWarned  # noqa: Y015
 
 @_typing.final
 class ContactChangeApproved(_message.Message):
