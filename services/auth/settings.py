@@ -58,8 +58,8 @@ class AuthSettings(ChassisSettings):
         default=True, description="Whether sign-ins from new devices are told of. Off: devices are learned all the same."
     )
     captcha_provider: Literal["none", "picture", "token"] = Field(
-        default="none",
-        description="Captcha before an SMS: none (nobody is asked), picture (CaptchaService), token (an outside service's).",
+        default="picture",
+        description="Captcha before an SMS: picture (CaptchaService), token (an outside service's), none (nobody is asked).",
     )
     captcha_lifetime_s: float = Field(default=300.0, ge=10, le=3600, description="How long a picture may be answered.")
     captcha_places: int = Field(default=64, ge=1, description="Pictures that may be waiting to be drawn; more are refused.")

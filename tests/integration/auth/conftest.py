@@ -80,7 +80,7 @@ async def start(
                 await stack.enter_async_context(running(services.otp.roles.server, otp_settings))
 
                 def settings_of_auth(**changed: Any) -> AuthSettings:
-                    cheap = {"argon2_memory_kib": 64, "argon2_iterations": 1, "hash_threads": 2}
+                    cheap = {"argon2_memory_kib": 64, "argon2_iterations": 1, "hash_threads": 2, "captcha_provider": "none"}
                     others = {f"{name}_address": at for name, at in addresses.items()}
                     chosen = {"postgres_url": urls["auth"], **cheap, **others, **(auth or {}), **changed}
                     return AuthSettings(**chosen, keys_dir=keys_dir)

@@ -246,7 +246,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     )  # fmt: skip
     auth = AuthSettings(
         postgres_url=urls["auth"], listen=at["auth"], keys_dir=keys_dir, lockout_address=at["lockout"], otp_address=at["otp"],
-        argon2_memory_kib=8, argon2_iterations=1, hash_threads=1,
+        argon2_memory_kib=8, argon2_iterations=1, hash_threads=1, captcha_provider="none",
         session_days=oracle.SESSION_LIFETIME_S // 86_400, flow_lifetime_s=oracle.FLOW_LIFETIME_S,
         # Whoever nobody is has both contacts.
         decoy_email_share=1, decoy_phone_share=1,

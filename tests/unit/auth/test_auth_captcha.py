@@ -124,6 +124,10 @@ async def test_a_picture_that_fails_or_is_given_up_leaves_its_place(line: Drawin
     assert not line._by_address
 
 
+def test_whoever_sets_nothing_has_pictures_asked_for() -> None:
+    assert AuthSettings(postgres_url="none").captcha_provider == "picture"
+
+
 def test_a_fixed_text_is_refused_outside_of_a_local_stack() -> None:
     with pytest.raises(ValueError, match="local stacks"):
         AuthSettings(postgres_url="none", captcha_fixed_text="ACE34")
