@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
@@ -38,6 +38,9 @@ from services.chassis.settings import ChassisSettings
 from services.lockout import outcomes
 from services.lockout.store import LockoutStore
 from tests.integration.waiting import until
+
+if TYPE_CHECKING:
+    from tests.integration.auth.notifying import Notifier
 
 PHONE, OTHER_PHONE, UNKNOWN_PHONE = "+79161234567", "+79161234568", "+79167654321"
 PASSWORD, NEW_PASSWORD = "Vesna-na-Volge-7", "Osen-na-Onege-8"
@@ -174,7 +177,7 @@ class FlowCalls:
 
 @dataclass
 class Suite:
-    """auth: a replica. said: what was typed, and must be found in no event and no log."""
+    """auth: a replica. said: what was typed, and must be found in no event and no log. notifier: for tests that have one."""
 
     start_auth: Callable[..., Awaitable[Auth]]
     auth: Auth
@@ -186,6 +189,7 @@ class Suite:
     keys_dir: Any
     start_commands: Callable[[], Awaitable[Commands]]
     said: set[str] = field(default_factory=lambda: {PASSWORD, NEW_PASSWORD, IP, "device-of-the-test"})
+    notifier: "Notifier | None" = None
 
     async def close(self) -> None:
         for connection in (self.sql, self.lockout_sql, self.otp_sql):
