@@ -28,6 +28,7 @@ from zasov.auth.v1 import (
     token_service_pb2_grpc,
 )
 from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.events.v1.auth_event_pb2 import AuthEvent
 from zasov.otp.v1 import delivery_service_pb2 as otp_delivery_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
@@ -281,6 +282,16 @@ class Suite:
             refusals.append(await refusal((auth or self.auth).sign_in(phone, "Wrong-1-password")))
             await self.play_stream()
         return refusals
+
+    async def limit_origin(self) -> None:
+        """For 40 s, that of a guess which has failed: in every dimension."""
+        failed = AuthEvent.FromString(await self.sql.fetchval("SELECT data FROM event WHERE type = 'LoginFailed'"))
+        await self.lockout_sql.execute(
+            "INSERT INTO penalty (pseudonym, dimension, key_id, until, version)"
+            " SELECT $1, d, '', clock_timestamp() + interval '40 s', 1 FROM unnest($2::smallint[]) d",
+            failed.meta.origin.ip_pseudonym,
+            [1, 2, 3, 4],
+        )
 
     async def open_attempts(self) -> int:
         return int(await self.lockout_sql.fetchval("SELECT count(*) FROM attempt"))
