@@ -16,10 +16,13 @@ _WRONG = "2222222222"
 
 
 async def _asked(system: System, person: Subscriber, way: str) -> str:
-    if way == "site":
-        await system.back_end.request_temporary_password(person.phone, person.client)
-    else:
-        await person.texts("3339", "ПАРОЛЬ")
+    match way:
+        case "site":
+            await system.back_end.request_temporary_password(person.phone, person.client)
+        case "handset":
+            await person.texts("3339", "ПАРОЛЬ")
+        case "proposal":
+            await person.texts("111", f"25 {NEW_PASSWORD}")
     return (await person.read_temporary_password())[0]
 
 
@@ -38,7 +41,7 @@ async def _uses(system: System, account_id: UUID) -> int:
 @pytest.mark.row("M5")
 @pytest.mark.row("M6")
 @pytest.mark.row("B1")
-@pytest.mark.parametrize("way", ["site", "handset"])
+@pytest.mark.parametrize("way", ["site", "handset", "proposal"])
 async def test_of_200_parallel_guesses_at_a_one_time_password_three_at_most_are_evaluated(system: System, way: str) -> None:
     seen: Counter[str] = Counter()
     for round_number in range(_ROUNDS):

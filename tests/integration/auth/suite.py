@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +28,7 @@ from zasov.auth.v1 import (
     token_service_pb2_grpc,
 )
 from zasov.auth.v1.common_pb2 import ClientContext, CodeSent, Session
+from zasov.events.v1.auth_event_pb2 import AuthEvent
 from zasov.otp.v1 import delivery_service_pb2 as otp_delivery_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub as OtpDeliveryStub
 
@@ -38,6 +39,9 @@ from services.chassis.settings import ChassisSettings
 from services.lockout import outcomes
 from services.lockout.store import LockoutStore
 from tests.integration.waiting import until
+
+if TYPE_CHECKING:
+    from tests.integration.auth.notifying import Notifier
 
 PHONE, OTHER_PHONE, UNKNOWN_PHONE = "+79161234567", "+79161234568", "+79167654321"
 PASSWORD, NEW_PASSWORD = "Vesna-na-Volge-7", "Osen-na-Onege-8"
@@ -174,7 +178,7 @@ class FlowCalls:
 
 @dataclass
 class Suite:
-    """auth: a replica. said: what was typed, and must be found in no event and no log."""
+    """auth: a replica. said: what was typed, and must be found in no event and no log. notifier: for tests that have one."""
 
     start_auth: Callable[..., Awaitable[Auth]]
     auth: Auth
@@ -186,6 +190,7 @@ class Suite:
     keys_dir: Any
     start_commands: Callable[[], Awaitable[Commands]]
     said: set[str] = field(default_factory=lambda: {PASSWORD, NEW_PASSWORD, IP, "device-of-the-test"})
+    notifier: "Notifier | None" = None
 
     async def close(self) -> None:
         for connection in (self.sql, self.lockout_sql, self.otp_sql):
@@ -277,6 +282,16 @@ class Suite:
             refusals.append(await refusal((auth or self.auth).sign_in(phone, "Wrong-1-password")))
             await self.play_stream()
         return refusals
+
+    async def limit_origin(self) -> None:
+        """For 40 s, that of a guess which has failed: in every dimension."""
+        failed = AuthEvent.FromString(await self.sql.fetchval("SELECT data FROM event WHERE type = 'LoginFailed'"))
+        await self.lockout_sql.execute(
+            "INSERT INTO penalty (pseudonym, dimension, key_id, until, version)"
+            " SELECT $1, d, '', clock_timestamp() + interval '40 s', 1 FROM unnest($2::smallint[]) d",
+            failed.meta.origin.ip_pseudonym,
+            [1, 2, 3, 4],
+        )
 
     async def open_attempts(self) -> int:
         return int(await self.lockout_sql.fetchval("SELECT count(*) FROM attempt"))

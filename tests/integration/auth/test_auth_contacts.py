@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from zasov.events.v1.auth_event_pb2 import AuthEvent
 
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.numbers import (
@@ -210,13 +209,7 @@ async def test_who_has_an_email_alone_is_like_somebody_who_is_made_up(start: Sta
 async def test_a_limited_origin_is_shown_no_contacts_and_sent_no_code(suite: Suite) -> None:
     listed = await contacts_of(suite.auth, phone=PHONE)
     await refusal(sign_in_by(suite.auth, phone=PHONE))
-    failed = AuthEvent.FromString(await suite.sql.fetchval("SELECT data FROM event WHERE type = 'LoginFailed'"))
-    await suite.lockout_sql.execute(
-        "INSERT INTO penalty (pseudonym, dimension, key_id, until, version)"
-        " SELECT $1, d, '', clock_timestamp() + interval '40 s', 1 FROM unnest($2::smallint[]) d",
-        failed.meta.origin.ip_pseudonym,
-        [1, 2, 3, 4],
-    )
+    await suite.limit_origin()
     for way in ({"phone": PHONE}, {"account_number": UNKNOWN_ACCOUNT}):
         assert (await refusal(contacts_of(suite.auth, **way))).reason == "ORIGIN_LIMITED"
     assert (await refusal(send_to(suite.auth, listed.grant, PHONE_CHANNEL))).reason == "ORIGIN_LIMITED"

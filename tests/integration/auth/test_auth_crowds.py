@@ -22,9 +22,11 @@ from tests.integration.auth.numbers import (
     sign_in_by,
 )
 from tests.integration.auth.office import OF_OFFICE, office_of
-from tests.integration.auth.suite import PASSWORD, PHONE, Auth, Suite, refusal, refusal_of
+from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PASSWORD, PHONE, Auth, Suite, refusal, refusal_of
 
 WRONG = "Wrong-1-password"
+# By each, a number that comes to it: one that nobody has yet, and somebody's.
+FLOWS = [("Registration", OTHER_PHONE), ("Recovery", PHONE)]
 # Nobody is refused for want of a place in the line: what keeps guesses out here is the guard alone.
 ROOM: dict[str, Any] = {"hash_places": 400, "hash_places_per_subject": 400}
 
@@ -119,6 +121,38 @@ async def test_of_twenty_right_codes_at_once_one_changes_the_address(suite: Suit
     assert await suite.sql.fetchval(changed) == changes + 1
     assert await checks(suite, "OtpVerified") == before + 1
     assert await goes_to(suite, (await start_recovery(suite, EMAIL_CHANNEL)).grant) == EMAIL
+
+
+@pytest.mark.row("M2")
+@pytest.mark.row("M4")
+@pytest.mark.row("B1")
+@pytest.mark.parametrize(("kind", "phone"), FLOWS)
+async def test_of_fifty_wrong_codes_of_a_flow_at_once_three_are_checked_and_the_right_one_is_dead(
+    suite: Suite, kind: str, phone: str
+) -> None:
+    sent = await suite.auth.flow(kind).start(phone)
+    right = await suite.code_of(sent.grant)
+    wrong = f"{(int(right) + 1) % 10**sent.digits:0{sent.digits}d}"
+    confirmed, refused = await at_once(suite, [lambda auth: auth.flow(kind).confirm(sent.grant, wrong)], 50)
+    assert (confirmed, refused) == ([], {"CODE_REJECTED": 3, "CODE_DEAD": 47})
+    assert await checks(suite, "OtpFailed") == 3
+    assert (await refusal(suite.auth.flow(kind).confirm(sent.grant, right))).reason == "CODE_DEAD"
+
+
+@pytest.mark.row("M2")
+@pytest.mark.row("M4")
+@pytest.mark.parametrize(("kind", "phone"), FLOWS)
+async def test_of_fifty_right_codes_of_a_flow_at_once_exactly_one_leads_to_a_password(
+    suite: Suite, kind: str, phone: str
+) -> None:
+    sent = await suite.auth.flow(kind).start(phone)
+    code = await suite.code_of(sent.grant)
+    before = await checks(suite, "OtpVerified")
+    confirmed, refused = await at_once(suite, [lambda auth: auth.flow(kind).confirm(sent.grant, code)], 50)
+    assert (len(confirmed), refused.total()) == (1, 49)
+    assert refused.keys() <= {"CODE_DEAD", "GRANT_INVALID"}
+    assert await checks(suite, "OtpVerified") == before + 1
+    assert (await suite.auth.flow(kind).choose(confirmed[0], NEW_PASSWORD)).token
 
 
 @pytest.mark.row("M12")

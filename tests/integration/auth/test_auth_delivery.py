@@ -2,10 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from zasov.auth.v1 import recovery_service_pb2, registration_service_pb2
@@ -19,62 +16,19 @@ from zasov.auth.v1.common_pb2 import (
     Delivery,
 )
 
-import services.chassis
-import services.notifier.roles
 from devstack.waiting import free_port
-from services.chassis.postgres import open_database
-from services.notifier import domain
-from services.notifier.domain import ChannelId, Kind, PartState, Wanted
-from services.notifier.limits.store import SendingLimits
-from services.notifier.settings import NotifierSettings
-from services.notifier.store import Leased, Store
+from services.notifier.domain import ChannelId
 from tests.integration.auth.conftest import StartSuite
-from tests.integration.auth.emails import challenge_of, goes_to, put_on_file, send_again, start_recovery
-from tests.integration.auth.suite import NEW_PASSWORD, PHONE, UNKNOWN_PHONE, Suite, client, refusal, running
+from tests.integration.auth.emails import goes_to, put_on_file, send_again, start_recovery
+from tests.integration.auth.notifying import QUIET_S, Notifier, after_the_quiet, notifying
+from tests.integration.auth.suite import NEW_PASSWORD, PHONE, UNKNOWN_PHONE, Suite, client, refusal
 from tests.integration.databases import Databases
-from tests.integration.waiting import until
-
-QUIET_S = 0.5
-
-
-@dataclass
-class Notifier:
-    """Its `server` as in production; what its worker does is done by hand."""
-
-    address: str
-    store: Store
-
-    async def submit(self, suite: Suite, grant: str, channel: ChannelId = ChannelId.SMS) -> str:
-        """The code's message goes on the wire. Returns the SMSC's id of it."""
-        leased = await self._claimed(suite, grant, channel)
-        smsc_id = uuid4().hex
-        assert await self.store.settle_submitted(leased, "smsc", [smsc_id])
-        return smsc_id
-
-    async def deliver(self, suite: Suite, grant: str) -> None:
-        assert await self.store.receive("smsc", await self.submit(suite, grant), PartState.DELIVERED)
-
-    async def refuse(self, suite: Suite, grant: str) -> None:
-        leased = await self._claimed(suite, grant, ChannelId.SMS)
-        assert await self.store.settle(leased, domain.refused(leased.message, 11))
-
-    async def _claimed(self, suite: Suite, grant: str, channel: ChannelId) -> Leased:
-        challenge, now = await challenge_of(suite, grant), datetime.now(UTC)
-        wanted = Wanted(uuid4(), challenge, Kind.CODE, now, now + timedelta(minutes=5))
-        leased = await self.store.accept("test", challenge, 1, wanted, mine=True)
-        assert leased is not None
-        begun = await self.store.begin(replace(leased, message=domain.claimed(leased.message, channel)), to=None)
-        assert begun is not None
-        return begun
 
 
 @pytest.fixture
 async def notifier(databases: Databases) -> AsyncIterator[Notifier]:
-    with databases.borrowed(services.chassis, services.notifier) as url:
-        settings = NotifierSettings(postgres_url=url, listen=f"127.0.0.1:{free_port()}")
-        async with running(services.notifier.roles.server, settings), open_database(settings) as database:
-            limits = SendingLimits({}, bytes(32), range_digits=4, home=())
-            yield Notifier(settings.listen, Store(database, settings.policy(), timedelta(seconds=30), limits))
+    async with notifying(databases) as one:
+        yield one
 
 
 StartTelling = Callable[..., Awaitable[Suite]]
@@ -97,16 +51,6 @@ async def ask(suite: Suite, grant: str) -> Delivery:
 
 async def state(suite: Suite, grant: str) -> int:
     return (await ask(suite, grant)).state
-
-
-async def after_the_quiet(suite: Suite) -> None:
-    """Of all that was sent so far."""
-    ends = await suite.sql.fetchval("SELECT clock_timestamp() + make_interval(secs => $1)", QUIET_S)
-
-    async def over() -> bool:
-        return bool(await suite.sql.fetchval("SELECT clock_timestamp() > $1", ends))
-
-    await until("the first seconds are over", over)
 
 
 @pytest.mark.row("M11")

@@ -1,21 +1,14 @@
 """Known and unknown numbers are answered the same, and for the same work. Their times: `make test-enumeration`."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import argon2
-import asyncpg
-import grpc
 import pytest
 from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, registration_service_pb2, sign_in_service_pb2
 
-from services.auth.passwords.hashing import HashingLine
-from services.chassis import metrics
-from services.chassis.outbox_relay import OutboxWaker
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.links import prove
+from tests.integration.auth.notifying import QUIET_S, after_the_quiet, notifying
 from tests.integration.auth.numbers import (
     EMAIL,
     EMAIL_CHANNEL,
@@ -25,6 +18,7 @@ from tests.integration.auth.numbers import (
     start_by,
     temporary_by,
 )
+from tests.integration.auth.sights import Call, Work, counting, seen, spent
 from tests.integration.auth.suite import (
     CAPTCHA_TEXT,
     OTHER_PHONE,
@@ -34,8 +28,8 @@ from tests.integration.auth.suite import (
     UNKNOWN_PHONE,
     Suite,
     client,
-    refusal_of,
 )
+from tests.integration.databases import Databases
 
 WRONG = "Wrong-1-password"
 # Somebody's, with another language than the default; nobody's.
@@ -44,102 +38,12 @@ NUMBERS = {"known": PHONE, "unknown": OTHER_PHONE}
 OWNER = UNKNOWN_PHONE
 
 
-@dataclass
-class Work:
-    """What an answer cost: statements by database, calls between services, hashes by their parameters, wakings of a relay."""
-
-    statements: list[str] = field(default_factory=list)
-    calls: list[tuple[str, ...]] = field(default_factory=list)
-    hashes: list[argon2.Parameters] = field(default_factory=list)
-    wakings: int = 0
-
-
-@dataclass
-class Seen:
-    """All that a caller sees: the answer, field by field without what is random or a time; metadata; the error's bytes."""
-
-    fields: dict[str, Any]
-    metadata: list[tuple[str, Any]]
-
-
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    """Counts from here on; before the suite is started."""
-    counted = Work()
-
-    def statement(query: Any) -> None:
-        # A relay is woken on its own, after the answer; asyncpg looks a type up once a connection.
-        if not query.query.startswith("NOTIFY") and not any(word in query.query for word in ("typeinfo", "'jit'")):
-            counted.statements.append(f"{query.conn_params.database}: {query.query.split()[0]}")
-
-    async def listen(connection: Any) -> None:
-        connection.add_query_logger(statement)
-
-    create_pool = asyncpg.create_pool
-    monkeypatch.setattr(asyncpg, "create_pool", lambda *args, **options: create_pool(*args, **options, init=listen))
-    verify, wake = HashingLine.verify, OutboxWaker.wake
-
-    async def verified(self: HashingLine, admission: Any, may_start: Any, hashed: str, password: str) -> bool | None:
-        counted.hashes.append(argon2.extract_parameters(hashed))
-        return await verify(self, admission, may_start, hashed, password)
-
-    def woken(self: OutboxWaker) -> None:
-        counted.wakings += 1
-        wake(self)
-
-    monkeypatch.setattr(HashingLine, "verify", verified)
-    monkeypatch.setattr(OutboxWaker, "wake", woken)
-    return counted
+    return counting(monkeypatch)
 
 
-@contextmanager
-def spent(work: Work) -> Iterator[Work]:
-    """What is spent within."""
-    before, one = _rpcs(), Work()
-    work.statements.clear()
-    work.hashes.clear()
-    work.wakings = 0
-    yield one
-    after = _rpcs()
-    one.statements, one.hashes, one.wakings = [*work.statements], [*work.hashes], work.wakings
-    one.calls = sorted(key for key, count in after.items() for _ in range(int(count - before.get(key, 0))))
-
-
-def _rpcs() -> dict[tuple[str, ...], float]:
-    samples = [sample for family in metrics.RPC_SECONDS.collect() for sample in family.samples]
-    return {tuple(one.labels.values()): one.value for one in samples if one.name.endswith("_count")}
-
-
-async def seen(make: "Call") -> Seen:
-    call = make()
-    try:
-        answer = await call
-        fields = {path: _without_chance(value) for path, value in _flat(answer)}
-    except grpc.aio.AioRpcError as error:
-        refused = refusal_of(error)
-        fields = {**vars(refused), "raw": len(refused.raw), "retry_s": refused.retry_s is not None}
-        fields["metadata"] = {key: value for key, value in refused.metadata.items() if key != "retry_in_s"}
-    metadata = [*(await call.initial_metadata() or ()), *(await call.trailing_metadata() or ())]
-    return Seen(fields, [(key, len(value)) for key, value in metadata])
-
-
-def _flat(message: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    for one, value in message.ListFields():
-        if one.is_repeated:
-            for index, each in enumerate(value):
-                yield from _flat(each, f"{path}{one.name}[{index}].")
-        elif one.message_type is not None and one.message_type.name != "Timestamp":
-            yield from _flat(value, f"{path}{one.name}.")
-        else:
-            yield f"{path}{one.name}", value
-
-
-def _without_chance(value: Any) -> Any:
-    """A token's or a tag's length, a number as it is, a time as such."""
-    return len(value) if isinstance(value, str) else value if isinstance(value, int) else type(value).__name__
-
-
-Call = Callable[[], grpc.aio.UnaryUnaryCall]
+Starting = Callable[[], Awaitable[Suite]]
 # Does what must come before, and says what to call.
 Ask = Callable[[Suite, str], Awaitable[Call]]
 
@@ -229,16 +133,21 @@ async def _request_temporary_too_soon(suite: Suite, phone: str) -> Call:
     return await _request_temporary(suite, phone)
 
 
-async def _use_temporary(suite: Suite, phone: str) -> Call:
-    request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
-        phone=phone, temporary_password="22222222", client=client()
-    )
-    return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+def _use_temporary(characters: int) -> Ask:
+    """Of the length that says which is meant."""
+
+    async def ask(suite: Suite, phone: str) -> Call:
+        request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+            phone=phone, temporary_password="2" * characters, client=client()
+        )
+        return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+
+    return ask
 
 
 async def _use_temporary_asked_for(suite: Suite, phone: str) -> Call:
     await suite.auth.request_temporary(phone)
-    return await _use_temporary(suite, phone)
+    return await _use_temporary(characters=8)(suite, phone)
 
 
 async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
@@ -246,6 +155,26 @@ async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
     for _ in range(3):
         await seen(wrong)
     return wrong
+
+
+def _delivery(kind: str, is_quiet: bool = False, after: int = 0) -> Ask:
+    """Of a message that has arrived, if there is one; where there is none, as many arrive. is_quiet: in its first seconds."""
+    pb: Any = {"Registration": registration_service_pb2, "Recovery": recovery_service_pb2}[kind]
+
+    async def ask(suite: Suite, phone: str) -> Call:
+        sent = await suite.auth.flow(kind).start(phone)
+        if kind == "Registration" or phone == NUMBERS["known"]:
+            assert suite.notifier
+            await suite.notifier.deliver(suite, sent.grant)
+        if not is_quiet:
+            await after_the_quiet(suite)
+        request = getattr(pb, f"{kind}ServiceGetDeliveryRequest")(grant=sent.grant, client=client())
+        stub = suite.auth.registration if kind == "Registration" else suite.auth.recovery
+        for _ in range(after):
+            await stub.GetDelivery(request, timeout=20)
+        return lambda: stub.GetDelivery(request, timeout=20)
+
+    return ask
 
 
 def _link(after: int) -> Ask:
@@ -362,7 +291,9 @@ ASKED: dict[str, Ask] = {
     "recovery, another code, no captcha": _another_code_without_captcha,
     "one-time password": _request_temporary,
     "one-time password, too soon": _request_temporary_too_soon,
-    "one-time password, never asked for": _use_temporary,
+    "one-time password, never asked for": _use_temporary(characters=8),
+    "handset's one-time password, never asked for": _use_temporary(characters=10),
+    "office's one-time password, never asked for": _use_temporary(characters=12),
     "one-time password, wrong": _use_temporary_asked_for,
     "one-time password, fourth wrong": _use_temporary_for_the_fourth_time,
     "sign-in by number": _by_number(_sign_in_by_number),
@@ -378,21 +309,47 @@ ASKED: dict[str, Ask] = {
     "choice of email, with email": _by_number(_choose(EMAIL_CHANNEL)),
     "choice of email that was not shown": _by_number(_choose(EMAIL_CHANNEL)),
     "choice, too soon": _by_number(_choose_too_soon),
+    "delivery": _delivery("Recovery"),
+    "delivery, asked again": _delivery("Recovery", after=1),
+    "delivery, in its first seconds": _delivery("Recovery", is_quiet=True),
+    "delivery, of a registration": _delivery("Registration"),
 }
+
+
+@pytest.fixture
+async def starting(start: StartSuite, databases: Databases, asked: str) -> AsyncIterator[Starting]:
+    """With what the answer needs."""
+
+    async def started(**auth: Any) -> Suite:
+        return await start(
+            auth={
+                **(PICTURES if "captcha" in asked else {}),
+                "decoy_email_share": float("with email" in asked),
+                "decoy_phone_share": 1.0,
+                **auth,
+            },
+            lockout={"admission_wait_s": 0},
+            otp={"cool_down_s": 300} if "too soon" in asked else None,
+        )
+
+    if not asked.startswith("delivery"):
+        yield started
+        return
+    async with notifying(databases) as notifier:
+        quiet_s = 300 if "first seconds" in asked else QUIET_S
+
+        async def telling() -> Suite:
+            suite = await started(notifier_address=notifier.address, delivery_quiet_s=quiet_s, decoys_delivered_sms=1.0)
+            suite.notifier = notifier
+            return suite
+
+        yield telling
 
 
 @pytest.mark.row("B1")
 @pytest.mark.parametrize("asked", ASKED)
-async def test_an_answer_about_nobody_looks_the_same_and_costs_the_same(work: Work, start: StartSuite, asked: str) -> None:
-    suite = await start(
-        auth={
-            **(PICTURES if "captcha" in asked else {}),
-            "decoy_email_share": float("with email" in asked),
-            "decoy_phone_share": 1.0,
-        },
-        lockout={"admission_wait_s": 0},
-        otp={"cool_down_s": 300} if "too soon" in asked else None,
-    )
+async def test_an_answer_about_nobody_looks_the_same_and_costs_the_same(work: Work, starting: Starting, asked: str) -> None:
+    suite = await starting()
     suite.said |= {EMAIL} if "with email" in asked else set()
     proof = {"captcha_proof": await suite.auth.solved()} if "captcha" in asked else {}
     await suite.register(NUMBERS["known"], language="en", **proof)

@@ -11,6 +11,7 @@ from services.auth.vault import Vaults
 from services.chassis.errors import unavailable
 from services.chassis.sealing import read_key
 from tests.integration.auth.conftest import StartSuite
+from tests.integration.auth.emails import start_change
 from tests.integration.auth.suite import (
     NEW_PASSWORD,
     OTHER_PHONE,
@@ -203,22 +204,28 @@ async def test_a_hash_grows_with_the_parameters_at_the_next_sign_in_and_only_the
     assert not await suite.sql.fetchval("SELECT bool_or(is_public) FROM event WHERE type = 'PasswordRehashed'")
 
 
+@pytest.mark.row("M10")
 async def test_a_soft_limit_on_the_origin_refuses_with_a_time(suite: Suite) -> None:
-    await suite.register()
+    """Guesses, and all that has a code or a one-time password sent."""
+    session = await suite.register()
+    registration, recovery = [suite.auth.flow(kind) for kind in ("Registration", "Recovery")]
+    registering, recovering = await registration.start(OTHER_PHONE), await recovery.start()
     await suite.wrong(1)
-    data = await suite.sql.fetchval("SELECT data FROM event WHERE type = 'LoginFailed'")
-    failed = AuthEvent.FromString(data)
-    await suite.lockout_sql.execute(
-        "INSERT INTO penalty (pseudonym, dimension, key_id, until, version)"
-        " SELECT $1, d, '', clock_timestamp() + interval '40 s', 1 FROM unnest($2::smallint[]) d",
-        failed.meta.origin.ip_pseudonym,
-        [1, 2, 3, 4],
-    )
-    for call in (suite.auth.sign_in(), suite.auth.sign_in(UNKNOWN_PHONE), suite.auth.flow("Recovery").start()):
-        limited = await refusal(call)
-        assert (limited.code, limited.reason) == ("RESOURCE_EXHAUSTED", "ORIGIN_LIMITED")
-        assert limited.retry_s is not None
-        assert 30 < limited.retry_s <= 40
+    await suite.limit_origin()
+    for limited in (
+        suite.auth.sign_in(),
+        suite.auth.sign_in(UNKNOWN_PHONE),
+        registration.start(UNKNOWN_PHONE),
+        registration.send_again(registering.grant),
+        recovery.start(),
+        recovery.send_again(recovering.grant),
+        suite.auth.request_temporary(),
+        start_change(suite, session.token),
+    ):
+        refused = await refusal(limited)
+        assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "ORIGIN_LIMITED")
+        assert refused.retry_s is not None
+        assert 30 < refused.retry_s <= 40
     await suite.auth.sign_in(ip="198.51.100.1")
 
 

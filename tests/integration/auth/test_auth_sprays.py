@@ -15,6 +15,7 @@ from services.lockout import outcomes
 from services.lockout.limits import register
 from services.lockout.penalties import PenaltyStore
 from services.lockout.settings import LockoutSettings
+from tests.integration.auth.emails import start_change
 from tests.integration.auth.suite import (
     NEW_PASSWORD,
     PASSWORD,
@@ -219,6 +220,17 @@ async def test_while_the_stream_is_away_codes_have_six_digits(start: Any) -> Non
     assert (await recovery.start(number(3))).digits == 6
     await suite.lockout_sql.execute("INSERT INTO stream_beat (at) VALUES (clock_timestamp())")
     assert (await recovery.start(number(4))).digits == 4
+
+
+@pytest.mark.row("B4")
+async def test_while_the_stream_is_away_another_code_and_one_for_an_email_have_six_digits_too(start: Any) -> None:
+    suite = await start()
+    session = await suite.register()
+    recovery = suite.auth.flow("Recovery")
+    sent = await recovery.start(PHONE)
+    await suite.lockout_sql.execute("DELETE FROM stream_beat")
+    assert (sent.digits, (await recovery.send_again(sent.grant)).digits) == (4, 6)
+    assert (await start_change(suite, session.token)).digits == 6
 
 
 async def test_whose_code_a_spray_has_voided_is_told_so_and_recovers_with_a_longer_one(start: Any) -> None:

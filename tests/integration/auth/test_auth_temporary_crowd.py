@@ -15,6 +15,8 @@ from tests.integration.auth.suite import PHONE, Suite, refusal_of
 pytestmark = [pytest.mark.row("M5"), pytest.mark.row("M22"), pytest.mark.row("B1")]
 
 ROUNDS, GUESSES = 6, 100
+WAYS = ["site", "handset", "proposal"]
+PROPOSED = "Proposed-26-Password"
 # Wrong checks of so many rounds are no spray and spend no budget here: that has tests of its own.
 PATIENT = {"longer_after_wrong": 1000, "longest_after_wrong": 1000, "refuse_after_wrong": 1000}
 
@@ -23,7 +25,9 @@ async def asked(suite: Suite, way: str) -> str:
     if way == "site":
         return await suite.temporary_password()
     commands = await suite.start_commands()
-    await commands.obey(InboundText(Phone(PHONE), "3339", "ПАРОЛЬ", boottime() + 60))
+    suite.said.add(PROPOSED)
+    to, said = ("111", f"25 {PROPOSED}") if way == "proposal" else ("3339", "ПАРОЛЬ")
+    await commands.obey(InboundText(Phone(PHONE), to, said, boottime() + 60))
     return await suite.newest_password()
 
 
@@ -44,7 +48,7 @@ async def evaluated(suite: Suite) -> tuple[int, int, int]:
     return row["tries"], row["wrong"], row["used"]
 
 
-@pytest.mark.parametrize("way", ["site", "handset"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_of_a_hundred_parallel_guesses_three_at_most_are_evaluated_and_one_gets_in(start: StartSuite, way: str) -> None:
     suite = await start(otp=PATIENT)
     session = await suite.register()
@@ -69,7 +73,7 @@ async def test_of_a_hundred_parallel_guesses_three_at_most_are_evaluated_and_one
     assert await suite.strikes(session.account_id) == 0
 
 
-@pytest.mark.parametrize("way", ["site", "handset"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_of_fifty_parallel_right_ones_exactly_one_gets_in(start: StartSuite, way: str) -> None:
     suite = await start(otp=PATIENT)
     session = await suite.register()

@@ -16,6 +16,25 @@ from services.notifier.templates import BY_EMAIL, FIELDS, LANGUAGES, TemplateErr
 
 VALUES = {"code": "48151623", "tag": "999999", "when": "23.11 в 14:32 (UTC+3)"}
 OPERATOR = "Operator & Co <Ltd>"
+# What the email with a secret tells whoever didn't ask for it, or is asked for it.
+UNASKED = {
+    Kind.CODE: {
+        "ru": ("Никому его не сообщайте", "Если вы ничего не запрашивали, просто удалите это письмо"),
+        "en": ("tell it to nobody", "If you asked for nothing, simply delete this message"),
+    },
+    Kind.TEMPORARY_PASSWORD: {
+        "ru": ("никому его не сообщайте", "Если вы ничего не запрашивали, просто удалите это письмо"),
+        "en": ("tell it to nobody", "If you asked for nothing, simply delete this message"),
+    },
+    Kind.OFFICE_PASSWORD: {
+        "ru": ("Никому не сообщайте этот, нашим сотрудникам тоже", "Если вы не были в офисе, не вводите пароль и сообщите нам"),
+        "en": ("Tell this one to no one, our staff included", "If you were not at our office, do not use it, and let us know"),
+    },
+    Kind.OFFICE_SLIP: {
+        "ru": ("Никому не сообщайте её, нашим сотрудникам тоже", "Если вы не были в офисе, сообщите нам"),
+        "en": ("Tell it to no one, our staff included", "If you were not at our office, let us know"),
+    },
+}
 ALL = [(kind, language) for kind in sorted(BY_EMAIL) for language in LANGUAGES]
 
 
@@ -57,6 +76,13 @@ def test_both_parts_of_an_email_say_the_same_and_name_what_they_must(kind: Kind,
     assert OPERATOR in letter.text
     assert set(seen.tags) <= {"html", "head", "meta", "title", "body", "p"}
     assert "{" not in letter.text + letter.html + letter.subject
+
+
+@pytest.mark.row("M20")
+@pytest.mark.parametrize(("kind", "language"), [(kind, language) for kind, language in ALL if "code" in FIELDS[kind]])
+def test_who_gets_a_secret_unasked_is_told_what_to_do_by_email_too(kind: Kind, language: str) -> None:
+    text = letter_of(kind, language).text
+    assert all(words in text for words in UNASKED[kind][language])
 
 
 @pytest.mark.row("B2")

@@ -9,9 +9,10 @@ from services.notifier import templates
 from services.notifier.domain import Kind
 from services.notifier.smpp import parts_count
 from services.notifier.templates import FIELDS, LANGUAGES, MOST_PARTS, TemplateError, Templates
+from services.otp.codes import PASSWORD_LENGTHS
 
 # The longest that there are; CODE is what a code's text names.
-VALUES = {"code": "K7PX9TRWMN", "tag": "999999", "when": "30 Sep, 23:59 (UTC+05:45)"}
+VALUES = {"code": "W" * max(PASSWORD_LENGTHS.values()), "tag": "999999", "when": "30 Sep, 23:59 (UTC+05:45)"}
 CODE = {"code": "48151623", "tag": "999999"}
 
 # What each message costs with the longest fields. A longer text fails here: say so in the change that makes it dearer.
@@ -33,6 +34,24 @@ PARTS = {
     Kind.CONTACT_CHANGE_REQUESTED: {"ru": 3, "en": 1},
 }
 
+# What the message of a secret tells whoever didn't ask for it, or is asked for it. The shortest have room for one of these.
+UNASKED = {
+    Kind.CODE: {"ru": ("Никому не сообщайте",), "en": ("Do not tell it to anyone",)},
+    Kind.TEMPORARY_PASSWORD: {"ru": ("Никому не сообщайте",), "en": ("Do not tell it to anyone",)},
+    Kind.PROPOSED_PASSWORD: {
+        "ru": ("Если вы ничего не предлагали, просто не пользуйтесь этим паролем: ничего не изменится",),
+        "en": ("If you proposed none, ignore this: nothing changes",),
+    },
+    Kind.OFFICE_PASSWORD: {
+        "ru": ("Никому его не сообщайте, сотрудникам тоже", "Если вы не были в офисе, не вводите его и сообщите нам"),
+        "en": ("Tell it to no one, our staff included", "Were you not there? Then let us know"),
+    },
+    Kind.OFFICE_SLIP: {
+        "ru": ("Никому не сообщайте", "Если вы не были в офисе, сообщите нам"),
+        "en": ("Tell no one", "Were you not there? Let us know"),
+    },
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -50,6 +69,15 @@ def test_every_message_is_written_in_every_language_within_its_parts(kind: Kind,
     assert all(value in text for value in fields.values())
     assert "{" not in text
     assert parts_count(text) == PARTS[kind][language] == MOST_PARTS[kind, language]
+
+
+@pytest.mark.row("M20")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", [kind for kind in Kind if "code" in FIELDS[kind]])
+def test_who_gets_a_secret_unasked_is_told_what_to_do(kind: Kind, language: str) -> None:
+    """Above all the answer to a proposal, which a stranger makes in their name: else they use it, and have his password."""
+    text = Templates().render(kind, language, {name: VALUES[name] for name in FIELDS[kind]})
+    assert all(words in text for words in UNASKED[kind][language])
 
 
 @pytest.mark.row("M10")
