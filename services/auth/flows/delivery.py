@@ -91,9 +91,9 @@ class Deliveries:
     quiet: timedelta
     usual: Mapping[Channel | None, float]
 
-    async def get(self, grant: str, purpose: OtpPurpose.ValueType) -> Delivery:
+    async def get(self, grant: str, *purposes: OtpPurpose.ValueType) -> Delivery:
         """Of the flow's newest code; the grant stays good. Raises ServiceError GRANT_INVALID, or that the notifier is away."""
-        flow = await self.flows.find(grant, purpose, Step.CODE_SENT)
+        flow = await self.flows.find_of_any(grant, purposes, Step.CODE_SENT)
         if flow.sent is None:
             raise errors.grant_invalid()
         _, time = await self.accounts.resolve(flow.identifier)

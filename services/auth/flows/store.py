@@ -7,6 +7,7 @@ A grant is opaque, single use, and bound to flow, purpose and step. A step canno
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -117,14 +118,19 @@ class Flows:
 
     async def find(self, grant: str, purpose: OtpPurpose.ValueType, step: Step) -> Flow:
         """The flow that the grant belongs to. Raises ServiceError GRANT_INVALID."""
+        return await self.find_of_any(grant, (purpose,), step)
+
+    async def find_of_any(self, grant: str, purposes: Sequence[OtpPurpose.ValueType], step: Step) -> Flow:
+        """The same, of several purposes: for what takes no step. Raises ServiceError GRANT_INVALID."""
         decoded = decode_token(grant, ids=1)
         if decoded is None:
             raise errors.grant_invalid()
         (flow_id,), secret = decoded
         row = await self._database.fetch_row(
-            "SELECT * FROM flow WHERE flow_id = $1 AND purpose = $2 AND step = $3 AND expires_at > clock_timestamp()",
+            "SELECT * FROM flow WHERE flow_id = $1 AND purpose = ANY($2::int[]) AND step = $3 AND"
+            " expires_at > clock_timestamp()",
             flow_id,
-            purpose,
+            purposes,
             step,
         )
         if row is None or not same(row["grant_hash"], hash_of(secret)):

@@ -75,8 +75,11 @@ class TemporaryPasswords:
 
     recovery: Recovery
 
-    async def request(self, identifier: Identifier, client: Client, channel: Channel | None = None) -> IssueResponse:
-        """Has one sent, or seems to; nothing else changes until it is used. Raises ServiceError CAPTCHA_REQUIRED,
+    async def request(
+        self, identifier: Identifier, client: Client, channel: Channel | None = None
+    ) -> tuple[str, IssueResponse]:
+        """Has one sent, or seems to; nothing else changes until it is used. Returns a grant too, by which one may ask where the
+        message is (M11), and nothing else. Raises ServiceError CAPTCHA_REQUIRED,
         CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
         """
         await self.recovery.require_captcha(client)
@@ -92,14 +95,16 @@ class TemporaryPasswords:
         """
         purpose = OTP_PURPOSE_PROPOSED_PASSWORD if proposed else OTP_PURPOSE_COMMANDED_PASSWORD
         # To the handset that asked, whatever else is on file.
-        return await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
+        _, issued = await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
+        return issued
 
     async def at_office(self, account_id: UUID, identifier: Identifier, first_half: str = "") -> IssueResponse:
         """The same after a document was checked (M18); with a first half, the other one alone is sent. Raises ServiceError
         COOL_DOWN, CODE_BUDGET_SPENT.
         """
         purpose = OTP_PURPOSE_OFFICE_SLIP if first_half else OTP_PURPOSE_OFFICE_PASSWORD
-        return await self._issue(purpose, account_id, identifier, "", Origin(), first_half=first_half)
+        _, issued = await self._issue(purpose, account_id, identifier, "", Origin(), first_half=first_half)
+        return issued
 
     async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
         """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. Raises
@@ -119,15 +124,15 @@ class TemporaryPasswords:
         proposed: str = "",
         channel: Channel | None = None,
         first_half: str = "",
-    ) -> IssueResponse:
+    ) -> tuple[str, IssueResponse]:
         subject_id = self._subject_of(purpose, account_id, identifier)
         asked = Asked(
             _flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin,
             channel=channel, first_half=first_half,
         )  # fmt: skip
         flow, issued = await self.recovery.issue(asked)
-        await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
-        return issued
+        grant, _ = await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
+        return grant, issued
 
     async def _sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
         recovery = self.recovery

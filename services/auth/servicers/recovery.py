@@ -108,7 +108,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: recovery_service_pb2.RecoveryServiceGetDeliveryRequest, context: Context
     ) -> recovery_service_pb2.RecoveryServiceGetDeliveryResponse:
         check_client(request.client)
-        delivery = await self._deliveries.get(required("grant", request.grant), self._recovery.purpose)
+        purposes = self._recovery.purpose, self._temporary.recovery.purpose
+        delivery = await self._deliveries.get(required("grant", request.grant), *purposes)
         return recovery_service_pb2.RecoveryServiceGetDeliveryResponse(delivery=delivery)
 
     async def ConfirmRecovery(
@@ -127,7 +128,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: recovery_service_pb2.RequestTemporaryPasswordRequest, context: Context
     ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
         identifier = identifier_in(request, self._region)
-        issued = await self._temporary.request(identifier, check_client(request.client), channel_in(request.channel))
+        grant, issued = await self._temporary.request(identifier, check_client(request.client), channel_in(request.channel))
         return recovery_service_pb2.RequestTemporaryPasswordResponse(
-            expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag
+            expires_at=issued.expires_at, ask_again_at=issued.ask_again_at, tag=issued.tag, grant=grant
         )

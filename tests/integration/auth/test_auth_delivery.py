@@ -77,6 +77,43 @@ async def test_the_receipt_is_told_once_the_first_seconds_are_over(telling: Star
     await flow.choose(await flow.confirm(delivered.grant, await suite.code_of(delivered.grant)), NEW_PASSWORD)
 
 
+@pytest.mark.row("M5")
+@pytest.mark.row("M11")
+async def test_where_a_one_time_password_is_can_be_asked_and_its_grant_is_good_for_nothing_else(
+    telling: StartTelling, notifier: Notifier
+) -> None:
+    suite = await telling()
+    await suite.register()
+    known, unknown = await suite.auth.request_temporary(), await suite.auth.request_temporary(UNKNOWN_PHONE)
+    await notifier.deliver(suite, known.grant)
+    for asked in (known, unknown):
+        assert await state(suite, asked.grant) == DELIVERY_STATE_UNDERWAY
+    await after_the_quiet(suite)
+    assert await state(suite, known.grant) == DELIVERY_STATE_DELIVERED
+    assert await state(suite, unknown.grant) in (DELIVERY_STATE_DELIVERED, DELIVERY_STATE_UNDERWAY)
+    answer = await ask(suite, known.grant)
+    assert (answer.expires_at, answer.ask_again_at) == (known.expires_at, known.ask_again_at)
+    password, recovery = await suite.code_of(known.grant), suite.auth.flow("Recovery")
+    others = (
+        recovery.confirm(known.grant, "1234"),
+        recovery.choose(known.grant, NEW_PASSWORD),
+        recovery.send_again(known.grant),
+        suite.auth.choose_permanent(known.grant),
+        suite.auth.confirm_proposed(known.grant),
+    )
+    assert [(await refusal(call)).reason for call in others] == ["GRANT_INVALID"] * len(others)
+    await suite.auth.choose_permanent(await suite.auth.use_temporary(password))
+
+
+@pytest.mark.row("M11")
+async def test_the_next_request_for_a_one_time_password_takes_the_place_of_the_one_before(telling: StartTelling) -> None:
+    suite = await telling()
+    await suite.register()
+    first, second = [await suite.auth.request_temporary() for _ in range(2)]
+    assert (await refusal(ask(suite, first.grant))).reason == "GRANT_INVALID"
+    assert await state(suite, second.grant) == DELIVERY_STATE_UNDERWAY
+
+
 @pytest.mark.row("M11")
 async def test_in_the_first_seconds_everything_is_underway(telling: StartTelling, notifier: Notifier) -> None:
     """Else how fast the receipt comes tells that there is a handset."""

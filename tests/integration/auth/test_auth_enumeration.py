@@ -157,12 +157,12 @@ async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
     return wrong
 
 
-def _delivery(kind: str, is_quiet: bool = False, after: int = 0) -> Ask:
+def _delivery(kind: str, is_quiet: bool = False, after: int = 0, one_time: bool = False) -> Ask:
     """Of a message that has arrived, if there is one; where there is none, as many arrive. is_quiet: in its first seconds."""
     pb: Any = {"Registration": registration_service_pb2, "Recovery": recovery_service_pb2}[kind]
 
     async def ask(suite: Suite, phone: str) -> Call:
-        sent = await suite.auth.flow(kind).start(phone)
+        sent = await (suite.auth.request_temporary(phone) if one_time else suite.auth.flow(kind).start(phone))
         if kind == "Registration" or phone == NUMBERS["known"]:
             assert suite.notifier
             await suite.notifier.deliver(suite, sent.grant)
@@ -313,6 +313,7 @@ ASKED: dict[str, Ask] = {
     "delivery, asked again": _delivery("Recovery", after=1),
     "delivery, in its first seconds": _delivery("Recovery", is_quiet=True),
     "delivery, of a registration": _delivery("Registration"),
+    "delivery, of a one-time password": _delivery("Recovery", one_time=True),
 }
 
 

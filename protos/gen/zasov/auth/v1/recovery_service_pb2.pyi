@@ -511,8 +511,11 @@ class RequestTemporaryPasswordResponse(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     ASK_AGAIN_AT_FIELD_NUMBER: _builtins.int
     TAG_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     tag: _builtins.str
     """The message names this, so that of several the right one is entered (M10)."""
+    grant: _builtins.str
+    """For GetDelivery, and good for nothing else; until somebody asks for another one for the same subscriber."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this it is refused."""
@@ -527,10 +530,11 @@ class RequestTemporaryPasswordResponse(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         ask_again_at: _timestamp_pb2.Timestamp | None = ...,
         tag: _builtins.str = ...,
+        grant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at", "tag", b"tag"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_again_at", b"ask_again_at", "expires_at", b"expires_at", "grant", b"grant", "tag", b"tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

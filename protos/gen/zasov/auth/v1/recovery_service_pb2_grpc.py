@@ -119,7 +119,8 @@ class RecoveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDelivery(self, request, context):
-        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        """Where the message with the newest code, or with the one-time password, is (M11). Uses nothing up, and may be asked as often as
+        it takes. Errors:
         FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

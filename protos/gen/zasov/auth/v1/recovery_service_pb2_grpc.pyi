@@ -55,7 +55,8 @@ class RecoveryServiceStub:
     GRANT_INVALID as below, which uses no captcha up.
     """
     GetDelivery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]
-    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    """Where the message with the newest code, or with the one-time password, is (M11). Uses nothing up, and may be asked as often as
+    it takes. Errors:
     FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
     """
     ConfirmRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]
@@ -100,7 +101,8 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     GRANT_INVALID as below, which uses no captcha up.
     """
     GetDelivery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.RecoveryServiceGetDeliveryRequest, _recovery_service_pb2.RecoveryServiceGetDeliveryResponse]  # type: ignore[assignment]
-    """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+    """Where the message with the newest code, or with the one-time password, is (M11). Uses nothing up, and may be asked as often as
+    it takes. Errors:
     FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
     """
     ConfirmRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.ConfirmRecoveryRequest, _recovery_service_pb2.ConfirmRecoveryResponse]  # type: ignore[assignment]
@@ -172,7 +174,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.RecoveryServiceGetDeliveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse, _abc.Awaitable[_recovery_service_pb2.RecoveryServiceGetDeliveryResponse]]:
-        """Where the message with the newest code is (M11). Uses nothing up, and may be asked as often as it takes. Errors:
+        """Where the message with the newest code, or with the one-time password, is (M11). Uses nothing up, and may be asked as often as
+        it takes. Errors:
         FAILED_PRECONDITION GRANT_INVALID; UNAVAILABLE + RetryInfo (not known just now; the code may arrive all the same).
         """
 
