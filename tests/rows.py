@@ -1,4 +1,4 @@
-"""`python -m tests.rows`: the mission's rows, and the tests that say that they prove them."""
+"""`python -m tests.rows [ROW …]`: the mission's rows, and the tests that say that they prove them; all of them for rows named."""
 
 import sys
 import tomllib
@@ -62,6 +62,15 @@ def table(rows: Mapping[str, str], proven: Mapping[str, Proof]) -> Table:
     return shown
 
 
+def every_test(row: str, what: str, proof: Proof) -> Table:
+    """Of one row, the tests of all levels."""
+    shown = Table("level", "test", title=f"{row}: {what}")
+    for level in LEVELS:
+        for one in proof.at(level):
+            shown.add_row(level, one.removeprefix(f"tests/{level}/"))
+    return shown
+
+
 class _Marks:
     """Collects, as a plugin of pytest."""
 
@@ -83,9 +92,16 @@ def collected() -> list[tuple[str, str]]:
     return marks.pairs
 
 
-def main() -> int:
+def main(wanted: Sequence[str]) -> int:
     rows, proven = load(), proofs(collected())
     console = Console(width=None if sys.stdout.isatty() else 200)
+    if strange := [row for row in wanted if row not in rows]:
+        console.print(f"No such row: {', '.join(strange)}")
+        return 2
+    if wanted:
+        for row in wanted:
+            console.print(every_test(row, rows[row], proven.get(row, Proof())))
+        return 0
     console.print(table(rows, proven))
     without = [row for row in rows if not proven.get(row, Proof()).at("e2e")]
     console.print(f"{len(rows) - len(without)} of {len(rows)} rows have an e2e test; without: {', '.join(without) or 'none'}")
@@ -95,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -57,3 +57,12 @@ def test_the_table_names_the_e2e_tests_and_says_where_there_is_none() -> None:
     first, second = (line for line in text.splitlines() if re.search(r"M[12] ", line))
     assert "a story is played" in first
     assert "none" in second
+
+
+def test_of_a_row_that_is_asked_for_the_tests_of_every_level_are_named() -> None:
+    marked = [("M1", "tests/unit/a.py::test_one[x]"), ("M1", "tests/e2e/c.py::test_three"), ("M2", "tests/unit/a.py::test_two")]
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(rows.every_test("M1", "sign in", rows.proofs(marked)["M1"]))
+    named = re.findall(r"(unit|e2e) +│ (\S+)", capture.get())
+    assert named == [("unit", "a.py::test_one"), ("e2e", "c.py::test_three")]
