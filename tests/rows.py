@@ -1,4 +1,4 @@
-"""`python -m tests.rows [ROW …]`: the mission's rows, and the tests that say that they prove them; all of them for rows named."""
+"""`python -m tests.rows [ROW …]`: the mission's rows, and the tests that say that they prove them; of rows named, all tests."""
 
 import sys
 import tomllib
