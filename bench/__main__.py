@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import uvloop
-from rich.console import Console
 
 from bench import recovery, signin, sms
 from bench.report import table
@@ -20,6 +19,7 @@ from devstack.paths import BUILD
 from devstack.stack import Stack
 from devstack.state import write_json
 from devstack.subscriber import BackEnd
+from devstack.terminal import new_console
 from devstack.wiring import SERVICES
 
 # What an operator would run with, not what a person who looks wants to see.
@@ -28,7 +28,7 @@ _FIGURES = BUILD / "bench.json"
 _WITH_STACK = {"signin": "Sign-in", "recovery": "Forgot password"}
 _TITLES = {**_WITH_STACK, "sms": "SMS through one session"}
 
-console = Console()
+console = new_console()
 
 
 def main(names: list[str]) -> None:

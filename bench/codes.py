@@ -8,12 +8,12 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.guessing import LENGTHS, Otp, all_day, beforehand, bound, chance, draw, expected
 from devstack.paths import BUILD
 from devstack.state import write_json
+from devstack.terminal import new_console
 from services.otp.settings import OtpSettings
 
 DAYS = 20_000
@@ -30,7 +30,7 @@ ATTACKS: tuple[tuple[str, Callable[[Otp, int], None], int], ...] = (
 
 
 def main() -> None:
-    console = Console()
+    console = new_console()
     figures = [play(*attack) for attack in ATTACKS]
     write_json(BUILD / "codes.json", figures)
     console.print(table(figures))

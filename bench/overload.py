@@ -24,7 +24,6 @@ import grpc
 import uvloop
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from rich.console import Console
 from zasov.auth.v1.sign_in_service_pb2 import SignInRequest
 
 from bench.processes import Usage, keep_on_first_core, resident_mb
@@ -34,6 +33,7 @@ from devstack.paths import BUILD
 from devstack.stack import Stack
 from devstack.state import write_json
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+from devstack.terminal import new_console
 from devstack.wiring import SERVICES
 
 # So many that hardly two sign-ins of one person are under way at once: those would wait for each other's places.
@@ -46,7 +46,7 @@ PASSWORD = "Winter-in-Tver-26"
 _DEADLINE_S = 10.0
 _SIGN_IN = "/zasov.auth.v1.SignInService/SignIn"
 
-console = Console()
+console = new_console()
 
 
 @dataclass

@@ -15,14 +15,13 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from rich.console import Console
-
 from bench.processes import Usage, resident_mb
 from devstack.argon2_build import avx2_build
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
 from devstack.paths import REPO
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
+from devstack.terminal import new_console
 
 CALLERS = 16
 ROUNDS = 6
@@ -31,7 +30,7 @@ CEILING_S = 4.0
 WARM_UP_SIGN_INS = 1200
 PASSWORD = "Winter-in-Tver-26"
 
-console = Console()
+console = new_console()
 
 
 @dataclass

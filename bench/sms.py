@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-
 from devstack.handsets import Handsets
 from devstack.paths import REPO
+from devstack.terminal import new_console
 from services.notifier.smpp import InboundSms, Receipt, Sent, SmppClient, SmppSettings
 
 WINDOW = 50  # the default of SMPP_WINDOW
@@ -29,7 +28,7 @@ STRETCH_S = 3.0
 TEXT = "Код 4711 (запрос № 47). Никому не сообщайте."
 _CEILING_PER_S = WINDOW / ANSWER_S
 
-console = Console()
+console = new_console()
 
 
 async def measure() -> dict[str, Any]:

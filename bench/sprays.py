@@ -21,7 +21,6 @@ from typing import Any
 import asyncpg
 import grpc
 import uvloop
-from rich.console import Console
 from rich.table import Table
 from zasov.auth.v1.common_pb2 import ClientContext
 from zasov.auth.v1.registration_service_pb2 import StartRegistrationRequest
@@ -32,6 +31,7 @@ from devstack.paths import BUILD
 from devstack.stack import Stack
 from devstack.state import write_json
 from devstack.subscriber import BackEnd, Subscriber
+from devstack.terminal import new_console
 from devstack.wiring import SERVICES
 from services.chassis.errors import ServiceError
 from services.lockout.limits import Limit
@@ -45,7 +45,7 @@ LAG_S = 10.0
 PASSWORD = "Winter-in-Tver-26"
 OWNER = "+79261234567"
 
-console = Console()
+console = new_console()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.table import Table
 
 from devstack.paths import REPO
+from devstack.terminal import new_console
 
 LIST = REPO / "docs" / "rows.toml"
 LEVELS = ("unit", "integration", "e2e")
@@ -94,7 +94,7 @@ def collected() -> list[tuple[str, str]]:
 
 def main(wanted: Sequence[str]) -> int:
     rows, proven = load(), proofs(collected())
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = new_console()
     if strange := [row for row in wanted if row not in rows]:
         console.print(f"No such row: {', '.join(strange)}")
         return 2

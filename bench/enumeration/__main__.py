@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from bench.enumeration.pairs import NOT_BUILT, PAIRS, SIGN_IN, Numbers, Pair, arms
@@ -24,12 +23,13 @@ from bench.enumeration.statistics import FALSE_ALARM, Comparison, compare
 from bench.enumeration.subscribers import Subscribers, subscribers
 from devstack.paths import BUILD
 from devstack.state import write_json
+from devstack.terminal import new_console
 
 _WARM_UP = 40
 # A hash of 17 ms is heard at once.
 _HASHED_CALLS = 200
 
-console = Console(width=140)
+console = new_console()
 Row = tuple[str, Comparison]
 
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-
 from devstack.stack import Stack
 from devstack.staff import StaffSystem
 from devstack.supervisor import ProcessDied
+from devstack.terminal import new_console
 from devstack.waiting import NotReady
 from tests.faults import others, report
 from tests.faults.calls import OK, Client, now
@@ -30,7 +29,7 @@ from tests.faults.stage import new_stack, open_channel, until_quiet
 _WORKS_AGAIN_WITHIN_S = 120.0
 _WARM = 12  # sign-ins that must have succeeded before a fault strikes, and again after it
 
-console = Console()
+console = new_console()
 
 
 class Run:

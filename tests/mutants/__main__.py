@@ -15,13 +15,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from devstack.kafka import Kafka
 from devstack.paths import BUILD
 from devstack.postgres import Postgres
+from devstack.terminal import new_console
 from tests.mutants.guards import Guard, StaleList, load
 from tests.mutants.workshop import Result, Verdict, Workshop, workshops
 
@@ -30,7 +30,7 @@ _FAST_S, _SLOW_S, _UNMUTATED_S = 90.0, 300.0, 900.0
 
 T = TypeVar("T")
 R = TypeVar("R")
-console = Console(width=None if sys.stdout.isatty() else 200)
+console = new_console()
 
 
 def main() -> int:
