@@ -2,13 +2,21 @@
 
 from typing import Any, Literal
 
-from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
+from zasov.auth.v1 import (
+    account_service_pb2,
+    recovery_service_pb2,
+    registration_service_pb2,
+    sign_in_service_pb2,
+    staff_service_pb2,
+)
 from zasov.auth.v1.common_pb2 import (
     CONTACT_CHANNEL_EMAIL,
     CONTACT_CHANNEL_PHONE,
     CONTACT_CHANNEL_UNSPECIFIED,
     CodeSent,
     ContactChannel,
+    Delivery,
+    DeliveryState,
     Session,
 )
 from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
@@ -46,6 +54,18 @@ async def send_again(auth: Auth, kind: str, grant: str, channel: Channel, proof:
     by = client(captcha_proof=proof)
     request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, channel=CHANNELS[channel], client=by)
     return (await auth.recovery.SendRecoveryCodeAgain(request, timeout=20)).code
+
+
+async def get_delivery(auth: Auth, kind: str, grant: str) -> Delivery:
+    if kind == "Registration":
+        request = registration_service_pb2.RegistrationServiceGetDeliveryRequest(grant=grant, client=client())
+        return (await auth.registration.GetDelivery(request, timeout=20)).delivery
+    of_recovery = recovery_service_pb2.RecoveryServiceGetDeliveryRequest(grant=grant, client=client())
+    return (await auth.recovery.GetDelivery(of_recovery, timeout=20)).delivery
+
+
+def fate_of(delivery: Delivery) -> str:
+    return DeliveryState.Name(delivery.state).removeprefix("DELIVERY_STATE_")
 
 
 async def request_one_time(auth: Auth, identifier: str, proof: str = "") -> Any:

@@ -58,7 +58,7 @@ class Solvers(Families):
 
     @rule(number=numbers, kind=st.sampled_from(KINDS))
     def have_another_code_sent_for_a_captcha(self, number: int, kind: str) -> None:
-        """It is required, and is not used up by a grant that is no good."""
+        """It is required and must be right, and a grant that is no good does not use it up."""
         self._pass(1)
         given = self._start_solved(kind, self.e164s[number], self._proof("solved"))
         if given is None:
@@ -67,7 +67,8 @@ class Solvers(Families):
         proof = self._proof("solved")
         other = KINDS[1 - KINDS.index(kind)]
         self._send_again_solved(other, given, proof)
-        self._send_again_solved(kind, given, "")
+        for refused in ("none", "wrong"):
+            self._send_again_solved(kind, given, self._proof(refused))
         self._send_again_solved(kind, given, proof)
 
     # --- what the rules are made of
