@@ -24,8 +24,9 @@ async def put(auth: Auth, **fields: Any) -> Any:
     return await ProvisioningServiceStub(auth.channel).PutSubscriber(request, timeout=20)
 
 
-async def sign_in_by(auth: Auth, password: str = PASSWORD, **identifier: str) -> Session:
-    request = sign_in_service_pb2.SignInRequest(password=password, client=client(), **identifier)
+async def sign_in_by(auth: Auth, password: str = PASSWORD, captcha_proof: str = "", **identifier: str) -> Session:
+    by = client(captcha_proof=captcha_proof)
+    request = sign_in_service_pb2.SignInRequest(password=password, client=by, **identifier)
     return (await auth.signing_in.SignIn(request, timeout=20)).session
 
 
@@ -44,8 +45,9 @@ async def send_to(auth: Auth, grant: str, channel: Any) -> CodeSent:
     return (await auth.recovery.SendRecoveryCode(request, timeout=20)).code
 
 
-async def temporary_by(auth: Auth, **identifier: str) -> Any:
-    request = recovery_service_pb2.RequestTemporaryPasswordRequest(client=client(), **identifier)
+async def temporary_by(auth: Auth, captcha_proof: str = "", **identifier: str) -> Any:
+    by = client(captcha_proof=captcha_proof)
+    request = recovery_service_pb2.RequestTemporaryPasswordRequest(client=by, **identifier)
     return await auth.recovery.RequestTemporaryPassword(request, timeout=20)
 
 

@@ -2,13 +2,21 @@
 
 from typing import Any, Literal
 
-from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, sign_in_service_pb2, staff_service_pb2
+from zasov.auth.v1 import (
+    account_service_pb2,
+    recovery_service_pb2,
+    registration_service_pb2,
+    sign_in_service_pb2,
+    staff_service_pb2,
+)
 from zasov.auth.v1.common_pb2 import (
     CONTACT_CHANNEL_EMAIL,
     CONTACT_CHANNEL_PHONE,
     CONTACT_CHANNEL_UNSPECIFIED,
     CodeSent,
     ContactChannel,
+    Delivery,
+    DeliveryState,
     Session,
 )
 from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
@@ -26,27 +34,42 @@ CHANNELS: "dict[Channel, ContactChannel.ValueType]" = {
 }
 
 
-async def sign_in(auth: Auth, identifier: str, password: str) -> Session:
-    return await numbers.sign_in_by(auth, password, **_by(identifier))
+async def sign_in(auth: Auth, identifier: str, password: str, proof: str = "") -> Session:
+    """proof: of a captcha, here and below."""
+    return await numbers.sign_in_by(auth, password, proof, **_by(identifier))
 
 
-async def start(auth: Auth, kind: str, identifier: str, channel: Channel) -> CodeSent:
+async def start(auth: Auth, kind: str, identifier: str, channel: Channel, proof: str = "") -> CodeSent:
     """A registration is by phone alone."""
     if kind == "Registration":
-        return await auth.flow(kind).start(identifier)
-    request = recovery_service_pb2.StartRecoveryRequest(channel=CHANNELS[channel], client=client(), **_by(identifier))
+        return await auth.flow(kind).start(identifier, captcha_proof=proof)
+    by = client(captcha_proof=proof)
+    request = recovery_service_pb2.StartRecoveryRequest(channel=CHANNELS[channel], client=by, **_by(identifier))
     return (await auth.recovery.StartRecovery(request, timeout=20)).code
 
 
-async def send_again(auth: Auth, kind: str, grant: str, channel: Channel) -> CodeSent:
+async def send_again(auth: Auth, kind: str, grant: str, channel: Channel, proof: str = "") -> CodeSent:
     if kind == "Registration":
-        return await auth.flow(kind).send_again(grant)
-    request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, channel=CHANNELS[channel], client=client())
+        return await auth.flow(kind).send_again(grant, captcha_proof=proof)
+    by = client(captcha_proof=proof)
+    request = recovery_service_pb2.SendRecoveryCodeAgainRequest(grant=grant, channel=CHANNELS[channel], client=by)
     return (await auth.recovery.SendRecoveryCodeAgain(request, timeout=20)).code
 
 
-async def request_one_time(auth: Auth, identifier: str) -> Any:
-    return await numbers.temporary_by(auth, **_by(identifier))
+async def get_delivery(auth: Auth, kind: str, grant: str) -> Delivery:
+    if kind == "Registration":
+        request = registration_service_pb2.RegistrationServiceGetDeliveryRequest(grant=grant, client=client())
+        return (await auth.registration.GetDelivery(request, timeout=20)).delivery
+    of_recovery = recovery_service_pb2.RecoveryServiceGetDeliveryRequest(grant=grant, client=client())
+    return (await auth.recovery.GetDelivery(of_recovery, timeout=20)).delivery
+
+
+def fate_of(delivery: Delivery) -> str:
+    return DeliveryState.Name(delivery.state).removeprefix("DELIVERY_STATE_")
+
+
+async def request_one_time(auth: Auth, identifier: str, proof: str = "") -> Any:
+    return await numbers.temporary_by(auth, proof, **_by(identifier))
 
 
 async def use_one_time(auth: Auth, identifier: str, password: str) -> tuple[str, bool]:
@@ -63,9 +86,9 @@ async def put(auth: Auth, phone: str, account_number: str, email: str) -> str:
     return str((await numbers.put(auth, phone=phone, account_numbers=[account_number], email=email)).account_id)
 
 
-async def list_contacts(auth: Auth, identifier: str) -> tuple[str, list[tuple[str, str]]]:
+async def list_contacts(auth: Auth, identifier: str, proof: str = "") -> tuple[str, list[tuple[str, str]]]:
     """The grant; channels and masks."""
-    listed = await numbers.contacts_of(auth, **_by(identifier))
+    listed = await numbers.contacts_of(auth, proof, **_by(identifier))
     named = {number: channel for channel, number in CHANNELS.items() if channel}
     return listed.grant, [(named[channel], mask) for channel, mask in numbers.masks(listed)]
 

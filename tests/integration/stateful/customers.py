@@ -218,11 +218,13 @@ class Customers(Handsets):
             self.accounts[account_number] = account_id
 
     def _list_contacts(self, identifier: str) -> Given:
-        due = self.on_file.contacts(identifier)
         answer, listed = self.world.call(calls.list_contacts(self.world.auth, identifier))
         self._expect("list_contacts", oracle.OK, answer)
         assert listed
-        grant, shown = listed
+        return self._listed(identifier, *listed)
+
+    def _listed(self, identifier: str, grant: str, shown: Contacts) -> Given:
+        due = self.on_file.contacts(identifier)
         if due is None:
             due = self.made_up.setdefault(identifier, shown)
             assert [channel for channel, _ in shown] == ["phone", "email"], "what is made up looks like what is on file"

@@ -155,7 +155,7 @@ def guesses_for_an_email_are_free(patch: pytest.MonkeyPatch) -> None:
 
 def any_session_confirms_an_email(patch: pytest.MonkeyPatch) -> None:
     async def confirm(self: EmailChange, token: str, grant: str, code: str, client: Any) -> None:
-        await self._live(token)
+        await self.sign_in.live(token)
         await self._confirm(await self.parts.flows.find(grant, OTP_PURPOSE_EMAIL, Step.CODE_SENT), grant, code, client)
 
     patch.setattr(EmailChange, "confirm", confirm)
@@ -166,7 +166,7 @@ def on_file_unconfirmed(patch: pytest.MonkeyPatch) -> None:
 
     async def started(self: EmailChange, token: str, password: str, email: str, client: Any) -> Any:
         sent = await start(self, token, password, email, client)
-        live = await self._live(token)
+        live = await self.sign_in.live(token)
         await self._change(live.account_id, lambda contact: replace(contact, email=email), client)
         return sent
 

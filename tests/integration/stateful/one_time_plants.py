@@ -41,11 +41,13 @@ def stays_good(patch: pytest.MonkeyPatch) -> None:
 def begins_a_session(patch: pytest.MonkeyPatch) -> None:
     append = Accounts.append
 
-    async def appended(self: Accounts, account: Any, facts: Any, now: Any, origin: Any, session: Any = None) -> None:
+    async def appended(
+        self: Accounts, account: Any, facts: Any, now: Any, origin: Any, session: Any = None, **beside: Any
+    ) -> None:
         if isinstance(facts[0].payload, TemporaryPasswordUsed):
             session, _ = new_session(account.account_id, now, timedelta(days=1))
             facts = [*facts, domain._session_started(session)]
-        await append(self, account, facts, now, origin, session)
+        await append(self, account, facts, now, origin, session, **beside)
 
     patch.setattr(Accounts, "append", appended)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 import grpc
 import uvloop
+from zasov.notifier.v1.notifier_service_pb2_grpc import add_NotifierServiceServicer_to_server
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from zasov.otp.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from zasov.otp.v1.otp_service_pb2_grpc import OtpServiceStub
@@ -38,11 +39,14 @@ from services.chassis.sealing import read_key
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
+from tests.fakes.notifier import FakeNotifier
 from tests.integration.auth.numbers import claim_of
-from tests.integration.auth.suite import Auth, Suite, refusal_of, running
+from tests.integration.auth.suite import PICTURES, Auth, Suite, refusal_of, running
 from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.stateful import oracle
+from tests.integration.stateful.messages import QUIET_S
 from tests.integration.stateful.oracle import TICK_S, Answer
+from tests.integration.stateful.pictures import LIFETIME_S
 
 T = TypeVar("T")
 
@@ -68,9 +72,20 @@ class Challenge:
 class World:
     """Each example has numbers of its own, so that nothing need be emptied between two."""
 
-    def __init__(self, runner: asyncio.Runner, suite: Suite, otp: OtpServiceStub, commands: Commands) -> None:
+    def __init__(
+        self,
+        runner: asyncio.Runner,
+        suite: Suite,
+        pictured: Auth,
+        otp: OtpServiceStub,
+        notifier: FakeNotifier,
+        commands: Commands,
+    ) -> None:
+        """pictured: a replica that asks for captchas."""
         self._runner = runner
         self._suite = suite
+        self.pictured = pictured
+        self.notifier = notifier
         self._otp = otp
         self._commands = commands
         self._lookup = LookupKey(read_key(suite.keys_dir / "auth-lookup.key"))
@@ -94,6 +109,10 @@ class World:
     @property
     def auth(self) -> Auth:
         return self._suite.auth
+
+    def new_picture(self) -> str:
+        """Its id, of one that nobody has answered."""
+        return str(self._runner.run(self.pictured.picture()).captcha_id)
 
     def introspect(self, token: str) -> bool:
         return self._runner.run(self._suite.auth.is_active(token))
@@ -229,7 +248,7 @@ def world(urls: dict[str, str], keys_dir: Path) -> Iterator[World]:
 
 
 async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, str], keys_dir: Path) -> World:
-    at = {name: f"127.0.0.1:{free_port()}" for name in urls}
+    at = {name: f"127.0.0.1:{free_port()}" for name in (*urls, "pictured", "notifier")}
     make_staff_keys(keys_dir)
     lockout = LockoutSettings(
         postgres_url=urls["lockout"], listen=at["lockout"], keys_dir=keys_dir, admission_wait_s=0, sweep_every_s=_NEVER_S
@@ -250,11 +269,20 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         session_days=oracle.SESSION_LIFETIME_S // 86_400, flow_lifetime_s=oracle.FLOW_LIFETIME_S,
         # Whoever nobody is has both contacts.
         decoy_email_share=1, decoy_phone_share=1,
+        notifier_address=at["notifier"], delivery_quiet_s=QUIET_S, decoys_delivered_sms=1, decoys_delivered_email=0,
         office_recovery=True, staff_daily_limit=10**6, office_look_s=_NEVER_S,
     )  # fmt: skip
+    # A replica of its own, for a picture takes longer than the call that it pays for.
+    pictured = AuthSettings(**{**auth.model_dump(), **PICTURES, "captcha_lifetime_s": LIFETIME_S, "listen": at["pictured"]})
     await stack.enter_async_context(running(services.lockout.roles.server, lockout))
     await stack.enter_async_context(running(services.otp.roles.server, otp))
-    await stack.enter_async_context(running(services.auth.roles.server, auth))
+    notifier, server = FakeNotifier(), grpc.aio.server()
+    add_NotifierServiceServicer_to_server(notifier, server)
+    server.add_insecure_port(at["notifier"])
+    await server.start()
+    stack.push_async_callback(server.stop, None)
+    for replica in (auth, pictured):
+        await stack.enter_async_context(running(services.auth.roles.server, replica))
     channels = {name: await stack.enter_async_context(grpc.aio.insecure_channel(address)) for name, address in at.items()}
 
     async def no_other(**_: Any) -> Any:
@@ -276,7 +304,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
     auth_database = await stack.enter_async_context(open_database(auth))
     accounts = services.auth.assembly.accounts_of(auth, auth_database)
     commands = await services.auth.assembly.commands_of(auth, stack, auth_database, accounts)
-    return World(runner, suite, OtpServiceStub(channels["otp"]), commands)
+    return World(runner, suite, Auth(channels["pictured"]), OtpServiceStub(channels["otp"]), notifier, commands)
 
 
 def _answer(error: grpc.aio.AioRpcError) -> Answer:
