@@ -4,6 +4,7 @@ The rules are those of the default settings. Seeds are fixed: it prints the same
 """
 
 import random
+import sys
 from collections.abc import Callable
 from statistics import fmean, stdev
 from typing import Any
@@ -29,12 +30,23 @@ ATTACKS: tuple[tuple[str, Callable[[Otp, int], None], int], ...] = (
 )
 
 
-def main() -> None:
+def main() -> int:
+    """1: what was drawn is not what was computed, or an attack came to more than its bound."""
     console = new_console()
     figures = [play(*attack) for attack in ATTACKS]
     write_json(BUILD / "codes.json", figures)
     console.print(table(figures))
     console.print(f"{DAYS} days drawn a line. The same in {BUILD / 'codes.json'}", style="dim", highlight=False)
+    wrong = [one for one in figures if not holds(one)]
+    for one in wrong:
+        console.print(f"{one['attack']}, {one['numbers']:,} numbers: does not hold")
+    return 1 if wrong else 0
+
+
+def holds(one: dict[str, Any]) -> bool:
+    """Within the bound, check by check; and the dice agree with the formula to within four of their errors."""
+    within = all(one["checks"].get(length, 0) <= one["bound_checks"].get(length, 0) for length in LENGTHS)
+    return within and abs(one["drawn_taken_over"] - one["expected_taken_over"]) <= 4 * one["drawn_error"]
 
 
 def play(name: str, attack: Callable[[Otp, int], None], numbers: int) -> dict[str, Any]:
@@ -87,4 +99,4 @@ def _by_length(counts: dict[int, int]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -165,9 +165,11 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         memory_before, peak = resident_mb(server)["auth-server"], before.goodput()
         console.print(f"· Peak {peak:.1f}/s; now {TIMES * peak:.0f}/s for {seconds:.0f} s", style="dim")
         usage, load_before = Usage(addresses["pids"]), time.process_time()
+        memory: list[int] = []
+        watching = asyncio.create_task(_watch_memory(server, memory))
         overload = await load.at_rate(TIMES * peak, seconds)
+        watching.cancel()
         spent = {**usage.since(), "the load": time.process_time() - load_before}
-        memory_after = resident_mb(server)["auth-server"]
         after = await load.as_fast_as_served(PEAK_S)
         # A peak of its own, taken after: a machine's speed drifts.
         peak = (peak + after.goodput(5)) / 2
@@ -186,10 +188,17 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         "signed_in_p99_ms": _percentile(overload.signed_in, 99),
         "other_answers": dict(overload.others),
         "auth_resident_mb_before": memory_before,
-        "auth_resident_mb_after": memory_after,
+        "auth_resident_mb_most": max(memory),
         "recovery_goodput_ratio_first_2_s": round(after.goodput(0, 2) / peak, 3),
+        "recovery_goodput_ratio_next_3_s": round(after.goodput(2, 5) / peak, 3),
         "cores_used": {name: round(spent_s / overload.elapsed, 2) for name, spent_s in spent.items() if spent_s > 0.2},
     }
+
+
+async def _watch_memory(server: dict[str, int], seen: list[int]) -> None:
+    while True:
+        seen.append(resident_mb(server)["auth-server"])
+        await asyncio.sleep(1)
 
 
 def _status_of(error: grpc.aio.AioRpcError) -> bytes:

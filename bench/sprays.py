@@ -101,7 +101,7 @@ def main() -> None:
         console.print(_table(figures))
     notes = "Argon2 as in production; *: a burst of 300, then one a second, for a machine that hashes less than ten a second"
     console.print(f"{notes}. The same in {path}", style="dim", highlight=False)
-    sys.exit(any(not one["bounded"] or not one["owner"].endswith("signs in") for one in figures))
+    sys.exit(not all(one["bounded"] and one["owner"] == _OWNER.get(one["limit"], "signs in") for one in figures))
 
 
 def _on_a_stack(spray: Spray, numbers: int) -> dict[str, Any]:
@@ -194,6 +194,10 @@ def _judged(spray: Spray, passed: list[datetime], trip: tuple[datetime, datetime
 def _limit(spray: Spray) -> Limit:
     default = LockoutSettings(postgres_url="none").limits()[LimitDimension.Value(f"LIMIT_DIMENSION_{spray.dimension}")]
     return Limit(*spray.burst_and_interval, default.penalty_s) if spray.burst_and_interval else default
+
+
+# How somebody else, from elsewhere, is let in: a limit of the whole system asks everybody for a captcha, and refuses nobody.
+_OWNER = {"FAILURES_BY_SYSTEM": "solves a captcha and signs in"}
 
 
 async def _owner_signs_in(owner: Subscriber) -> str:

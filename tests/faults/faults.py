@@ -130,16 +130,17 @@ LEAVE = Action("SIGTERM", _leave, _restart, holds_s=2.0)
 JOIN = Action("one more", _join, _leave, holds_s=4.0)
 
 TARGETS = (
-    "auth-server", "otp-server", "lockout-server", "lockout-stream", "auth-relay", "lockout-relay", "notifier-worker",
-    "auth-worker", "kafka", "postgres",
+    "auth-server", "otp-server", "lockout-server", "notifier-server", "lockout-stream", "auth-worker", "notifier-worker",
+    "auth-relay", "otp-relay", "lockout-relay", "notifier-relay", "kafka", "postgres",
 )  # fmt: skip
-_NOT_PAUSED = {"otp-server", "lockout-relay", "auth-worker"}  # alike to others that are; left out for time
+# Alike to others that are; left out for time.
+_NOT_PAUSED = {"otp-server", "notifier-server", "auth-worker", "otp-relay", "lockout-relay", "notifier-relay"}
 
 # Hours and days fast and slow; two of a kind apart from each other.
 _CLOCKS = {
     "auth-server": 2, "auth-server-2": -2, "otp-server": 30, "lockout-server": -30, "lockout-server-2": 3, "lockout-stream": 2,
-    "lockout-stream-2": -2, "auth-relay": 3, "auth-relay-2": 24, "lockout-relay": -48, "notifier-worker": 2,
-    "notifier-worker-2": -2, "auth-worker": 5,
+    "lockout-stream-2": -2, "auth-relay": 3, "auth-relay-2": 24, "otp-relay": -5, "lockout-relay": -48, "notifier-worker": 2,
+    "notifier-worker-2": -2, "notifier-server": 4, "notifier-relay": 12, "auth-worker": 5,
 }  # fmt: skip
 
 FAULTS: tuple[Fault, ...] = (
