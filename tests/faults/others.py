@@ -33,18 +33,24 @@ async def all_of_them(stack: Stack) -> tuple[list[str], dict[str, int]]:
         traced = await asyncio.to_thread(read, trace_folder(stack.state_dir))
         disagreements, stored = await stores.compare(traced, databases["auth"], databases["lockout"])
         with tempfile.TemporaryDirectory() as folder:
-            left_out = _copy_what_can_be_checked(trace_folder(stack.state_dir), traced, Path(folder))
+            left_out, all_subjects = _copy_what_can_be_checked(trace_folder(stack.state_dir), traced, Path(folder))
             report = await validate(Path(folder))
     except BadTrace as error:
         return [*found, f"the model: {error}"], {}
     found += [f"the model: {one}" for one in (*report.violations, *disagreements)]
-    return found, {**report.counts, **stored, "subjects_with_too_much_in_doubt": left_out}
+    if sum(left_out.values()) > all_subjects / 2:
+        found.append(f"the model: of {all_subjects} subjects {left_out} were left to the stores' comparison, more than half")
+    return found, {**report.counts, **stored, **left_out}
 
 
-def _copy_what_can_be_checked(source: Path, traced: Traced, target: Path) -> int:
-    """The same files without the lines of the subjects that are left out. Returns how many of those there are."""
+def _copy_what_can_be_checked(source: Path, traced: Traced, target: Path) -> tuple[dict[str, int], int]:
+    """The same files without the lines of the subjects that are left out. Returns how many of those there are, and why; and of
+    how many.
+    """
     subjects = by_subject(traced)
-    left_out = {one.subject for one in subjects if len(one.silent) > _MOST_IN_DOUBT or one.size > _MOST_STEPS}
+    in_doubt = {one.subject for one in subjects if len(one.silent) > _MOST_IN_DOUBT}
+    too_long = {one.subject for one in subjects if one.size > _MOST_STEPS} - in_doubt
+    left_out = in_doubt | too_long
     owner = {line["attempt"]: line["subject"] for line in traced.lines if "attempt" in line and "subject" in line}
 
     def whose(line: Line) -> Iterator[str]:
@@ -58,7 +64,8 @@ def _copy_what_can_be_checked(source: Path, traced: Traced, target: Path) -> int
     for path in sorted(source.glob("*.jsonl")):
         texts = path.read_bytes().split(b"\n")[:-1]
         (target / path.name).write_bytes(b"".join(text + b"\n" for text in texts if id(next(lines)) in kept))
-    return len(left_out)
+    counts = {"subjects_with_too_much_in_doubt": len(in_doubt), "subjects_with_too_many_steps": len(too_long)}
+    return counts, len(subjects)
 
 
 def _rebuild(stack: Stack, service: str) -> str:
