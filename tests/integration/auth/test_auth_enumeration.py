@@ -71,6 +71,14 @@ async def _sign_in_blocked(suite: Suite, phone: str) -> Call:
     return sign_in_call(suite, phone, PASSWORD)
 
 
+def _when_blocked(ask: Ask) -> Ask:
+    async def blocked(suite: Suite, phone: str) -> Call:
+        await suite.wrong(3, phone)
+        return await ask(suite, phone)
+
+    return blocked
+
+
 async def _sign_in_full(suite: Suite, phone: str) -> Call:
     for _ in range(3):
         await seen(sign_in_call(suite, phone))
@@ -277,6 +285,7 @@ ASKED: dict[str, Ask] = {
     "registration": _start("Registration"),
     "registration, wrong code": _confirm("Registration", after=0),
     "recovery": _start("Recovery"),
+    "recovery, blocked": _when_blocked(_start("Recovery")),
     "recovery, too soon": _recover_too_soon,
     "recovery, another code": _another_code,
     "recovery, wrong code": _confirm("Recovery", after=0),
