@@ -133,14 +133,35 @@ async def unlink_number(auth: Auth, token: str, link_id: str) -> None:
 
 async def start_at_office(auth: Auth, assertion: str, identifier: str, how: str) -> str:
     """What is printed; empty if all of it is sent. how: "on_file" or "slip"."""
-    request: Any = staff_service_pb2.StartRecoveryAtOfficeRequest(
+    return str((await _at_office(auth, assertion, identifier, **{how: {}})).slip.first_half)
+
+
+async def name_a_phone(auth: Auth, assertion: str, identifier: str, phone: str) -> str:
+    """The id of the change that waits."""
+    return str((await _at_office(auth, assertion, identifier, new_phone={"phone": phone})).pending.change_id)
+
+
+async def approve(auth: Auth, assertion: str, change_id: str) -> None:
+    request = staff_service_pb2.ApproveContactChangeRequest(
+        staff_assertion=assertion, change_id=change_id, document_checked=True
+    )
+    await StaffServiceStub(auth.channel).ApproveContactChange(request, timeout=20)
+
+
+async def cancel(auth: Auth, token: str) -> None:
+    request = account_service_pb2.CancelContactChangeRequest(session_token=token, client=client())
+    await auth.account.CancelContactChange(request, timeout=20)
+
+
+async def _at_office(auth: Auth, assertion: str, identifier: str, **how: Any) -> Any:
+    request = staff_service_pb2.StartRecoveryAtOfficeRequest(
         staff_assertion=assertion,
         document_checked=True,
         reason=RecoveryStartedAtOffice.REASON_PASSWORD_FORGOTTEN,
         **_by(identifier),
+        **how,
     )
-    getattr(request, how).SetInParent()
-    return str((await StaffServiceStub(auth.channel).StartRecoveryAtOffice(request, timeout=20)).slip.first_half)
+    return await StaffServiceStub(auth.channel).StartRecoveryAtOffice(request, timeout=20)
 
 
 def _by(identifier: str) -> dict[str, str]:

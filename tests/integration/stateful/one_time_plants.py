@@ -78,12 +78,12 @@ def lifts_no_block_at_once(patch: pytest.MonkeyPatch) -> None:
 def asking_lifts_a_block(patch: pytest.MonkeyPatch) -> None:
     request = TemporaryPasswords.request
 
-    async def requested(self: TemporaryPasswords, identifier: Any, client: Any) -> Any:
+    async def requested(self: TemporaryPasswords, identifier: Any, *rest: Any) -> Any:
         account_id, _ = await self.recovery.accounts.resolve(identifier)
         loaded = await self.recovery.accounts.load(account_id) if account_id else None
         if loaded:
             await tell_new_version(self.recovery.lockout, account_id, loaded.account.credential_version + 1)
-        return await request(self, identifier, client)
+        return await request(self, identifier, *rest)
 
     patch.setattr(TemporaryPasswords, "request", requested)
 

@@ -27,13 +27,14 @@ from services.auth.passwords.admission import LockoutClient
 from services.otp.domain import CheckMade, GiveWay, OtpVerified, Rules
 from tests.integration.stateful import at_office_plants as at_office
 from tests.integration.stateful import families_plants as families
+from tests.integration.stateful import movers_plants as movers
 from tests.integration.stateful import on_file_plants as on_file
 from tests.integration.stateful import one_time_plants as one_time
 from tests.integration.stateful import solvers_plants as solvers
 from tests.integration.stateful import waiters_plants as waiters
 from tests.integration.stateful.machine import Met
+from tests.integration.stateful.movers import Movers
 from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
-from tests.integration.stateful.waiters import Waiters
 from tests.integration.stateful.world import World
 
 _HUNT = settings(ALWAYS, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
@@ -288,6 +289,12 @@ PLANTS = [
     Plant("the message of nobody never arrives", python=waiters.nobodys_never_arrives),
     Plant("a message is underway for ever", python=waiters.underway_for_ever),
     Plant("the older message is told of", python=waiters.the_older_codes_message),
+    Plant("who named a phone approves it", python=movers.one_is_enough),
+    Plant("a phone is approved again and again", python=movers.approved_again_and_again),
+    Plant("a phone is approved after another password", python=movers.approved_after_another_password),
+    Plant("a phone is approved too late", python=movers.approved_too_late),
+    Plant("a phone is named for anybody", python=movers.named_for_anybody),
+    Plant("stopping a phone does nothing", python=movers.stopping_it_does_nothing),
 ]  # fmt: skip
 
 
@@ -307,7 +314,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Waiters(a_world, met), settings=_HUNT)
+            run_state_machine_as_test(lambda: Movers(a_world, met), settings=_HUNT)
     except AssertionError as error:
         noticed = str(_first_of(error)).partition("\n")[0] or "an assertion without words"
     finally:

@@ -19,10 +19,10 @@ from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
 from tests.integration.stateful.customers import A_DAY, CHANNELS, EMAILS
 from tests.integration.stateful.machine import KINDS, WRONG_PASSWORD, Met
+from tests.integration.stateful.movers import STAFF, Movers
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
 from tests.integration.stateful.solvers import ASKED, PROOFS
-from tests.integration.stateful.waiters import Waiters
 from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
@@ -80,6 +80,9 @@ TO_BE_MET = {
     ("send_again, captcha", "GRANT_INVALID"),
     *(("sign_in, captcha", reason) for reason in ("CREDENTIALS_REJECTED", "CAPTCHA_REJECTED")),
     *(("get_delivery", told) for told in ("UNDERWAY", "DELIVERED", "NOT_DELIVERED", "GRANT_INVALID")),
+    *(("name_a_phone", reason) for reason in ("OK", "SUBSCRIBER_UNKNOWN", "NUMBER_TAKEN", "NEW_PHONE_USED")),
+    *(("approve_a_phone", reason) for reason in ("OK", "SECOND_APPROVER_REQUIRED", "CONTACT_CHANGE_VOID")),
+    *(("cancel_a_phone", reason) for reason in ("OK", "SESSION_INVALID", "CONTACT_CHANGE_VOID")),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
 
@@ -114,13 +117,14 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Waiters(a_world, met))
-    _walk_among_contacts(Waiters(a_world, met))
-    _walk_among_links(Waiters(a_world, met))
-    _walk_among_pictures(Waiters(a_world, met))
-    _walk_among_messages(Waiters(a_world, met))
-    _walk_with_what_is_nobodys(Waiters(a_world, met))
-    run_state_machine_as_test(lambda: Waiters(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Movers(a_world, met))
+    _walk_among_contacts(Movers(a_world, met))
+    _walk_among_links(Movers(a_world, met))
+    _walk_among_pictures(Movers(a_world, met))
+    _walk_among_messages(Movers(a_world, met))
+    _walk_to_new_phones(Movers(a_world, met))
+    _walk_with_what_is_nobodys(Movers(a_world, met))
+    run_state_machine_as_test(lambda: Movers(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
@@ -128,7 +132,7 @@ def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, 
     assert not never, f"never met: {sorted(never)}"
 
 
-def _walk_to_the_rarer_answers(subscribers: Waiters) -> None:
+def _walk_to_the_rarer_answers(subscribers: Movers) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
@@ -157,7 +161,7 @@ def _walk_to_the_rarer_answers(subscribers: Waiters) -> None:
     subscribers.teardown()
 
 
-def _walk_among_contacts(subscribers: Waiters) -> None:
+def _walk_among_contacts(subscribers: Movers) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
@@ -190,7 +194,7 @@ def _walk_among_contacts(subscribers: Waiters) -> None:
     subscribers.teardown()
 
 
-def _walk_among_links(subscribers: Waiters) -> None:
+def _walk_among_links(subscribers: Movers) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     for password in (WRONG_PASSWORD, "right"):
@@ -204,7 +208,7 @@ def _walk_among_links(subscribers: Waiters) -> None:
     subscribers.teardown()
 
 
-def _walk_among_pictures(subscribers: Waiters) -> None:
+def _walk_among_pictures(subscribers: Movers) -> None:
     subscribers.begin(stream_lags=False, known=True)
     for proof in PROOFS:
         for asked in ASKED:
@@ -215,7 +219,7 @@ def _walk_among_pictures(subscribers: Waiters) -> None:
     subscribers.teardown()
 
 
-def _walk_with_what_is_nobodys(subscribers: Waiters) -> None:
+def _walk_with_what_is_nobodys(subscribers: Movers) -> None:
     """The first of the tokens and grants is nobody's."""
     first = ("any", -1)
     subscribers.begin(stream_lags=True, known=True)
@@ -230,11 +234,13 @@ def _walk_with_what_is_nobodys(subscribers: Waiters) -> None:
     subscribers.confirm(first, swapped=False, code="right")
     subscribers.get_delivery(first, swapped=False)
     subscribers.start_at_office(1, "phone", "slip", patiently=True)
+    subscribers.name_a_new_phone(1, "phone", 0, STAFF[0])
+    subscribers.stop_a_new_phone(first)
     subscribers.sign_in_wrongly_until_refused(0)  # before the stream has caught up
     subscribers.teardown()
 
 
-def _walk_among_messages(subscribers: Waiters) -> None:
+def _walk_among_messages(subscribers: Movers) -> None:
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
     subscribers.change_email_amid(0, "email", "by its owner", EMAILS[1])
@@ -242,4 +248,14 @@ def _walk_among_messages(subscribers: Waiters) -> None:
         for when in ("at once", "late", "too late"):
             subscribers.wait_for_a_message("Recovery", number, channel, "arrives", when, again=True)
         subscribers.time_passes(A_DAY)
+    subscribers.teardown()
+
+
+def _walk_to_new_phones(subscribers: Movers) -> None:
+    subscribers.begin(stream_lags=False, known=True)
+    for then in ("at once", "named again", "another password", "too late", "stopped"):
+        subscribers.move_to_a_new_phone(0, "phone", then)
+        subscribers.time_passes(A_DAY)
+    subscribers.name_anothers_new_phone(0)
+    subscribers.name_a_new_phone(0, "phone", 3, STAFF[0])  # somebody's
     subscribers.teardown()

@@ -45,6 +45,7 @@ from tests.integration.auth.suite import PICTURES, Auth, Suite, refusal_of, runn
 from tests.integration.rebuilding import assert_rows_are_their_events
 from tests.integration.stateful import oracle
 from tests.integration.stateful.messages import QUIET_S
+from tests.integration.stateful.new_phones import APPROVAL_S, DELAY_S
 from tests.integration.stateful.oracle import TICK_S, Answer
 from tests.integration.stateful.pictures import LIFETIME_S
 
@@ -175,9 +176,9 @@ class World:
     def restore_clock(self) -> None:
         self._set_clock(timedelta(0))
 
-    def staff_assertion(self) -> str:
+    def staff_assertion(self, who: str = "ivanova") -> str:
         """Good by the clock as it stands."""
-        return self._staff.assertion(exp=int(time.time() + self._ahead.total_seconds()) + 120)
+        return self._staff.assertion(who, exp=int(time.time() + self._ahead.total_seconds()) + 120)
 
     def _set_clock(self, ahead: timedelta) -> None:
         self._ahead = ahead
@@ -271,6 +272,7 @@ async def _start(stack: AsyncExitStack, runner: asyncio.Runner, urls: dict[str, 
         decoy_email_share=1, decoy_phone_share=1,
         notifier_address=at["notifier"], delivery_quiet_s=QUIET_S, decoys_delivered_sms=1, decoys_delivered_email=0,
         office_recovery=True, staff_daily_limit=10**6, office_look_s=_NEVER_S,
+        office_approval_s=APPROVAL_S, office_delay_s=DELAY_S,
     )  # fmt: skip
     # A replica of its own, for a picture takes longer than the call that it pays for.
     pictured = AuthSettings(**{**auth.model_dump(), **PICTURES, "captcha_lifetime_s": LIFETIME_S, "listen": at["pictured"]})
