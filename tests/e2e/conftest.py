@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from devstack.stack import Stack
@@ -43,15 +42,11 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 async def system(stack: Stack) -> AsyncIterator[System]:
-    async with _client_of(stack) as system:
+    async with System(stack) as system:
         yield system
 
 
 @pytest.fixture
 async def own_system(own_stack: Stack) -> AsyncIterator[System]:
-    async with _client_of(own_stack) as system:
+    async with System(own_stack) as system:
         yield system
-
-
-def _client_of(stack: Stack) -> "System":
-    return System(stack, grpc.aio.insecure_channel(stack.at.grpc["auth"]))

@@ -14,7 +14,10 @@ from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
+from devstack.mailboxes import Mail, Mailboxes
+from devstack.office import Office
 from devstack.stack import Stack
+from devstack.staff import StaffSystem
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
 from services.chassis.errors import ServiceError
 
@@ -28,11 +31,13 @@ WRONG = "Summer-in-Tver-26"
 class System:
     """A stack, seen from outside."""
 
-    def __init__(self, stack: Stack, channel: grpc.aio.Channel) -> None:
+    def __init__(self, stack: Stack, back_end: type[BackEnd] = BackEnd) -> None:
         self.stack = stack
-        self.back_end = BackEnd(channel)
-        self.handsets = Handsets(stack.infra.addresses()["smsc"]["handsets"])
-        self._channel = channel
+        self._channel = grpc.aio.insecure_channel(stack.at.grpc["auth"])
+        self.back_end = back_end(self._channel)
+        outside = stack.infra.addresses()
+        self.handsets = Handsets(outside["smsc"]["handsets"])
+        self.mailboxes = Mailboxes(outside["mail"]["mailboxes"])
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,6 +47,9 @@ class System:
 
     def event_log(self) -> EventLog:
         return EventLog(self.stack.at.kafka)
+
+    def office(self, name: str = "tver-1") -> Office:
+        return Office(self.back_end, StaffSystem(self.stack.at.keys), name)
 
     def subscriber(self) -> Subscriber:
         return Subscriber(self.back_end, self.handsets, new_phone(), new_client())
@@ -72,6 +80,12 @@ class System:
     async def until_settled(self, account_id: UUID, timeout: float = 60.0) -> lockout.GetStatusResponse:
         """The subject's status once no attempt is open."""
         return await until(lambda: self.status(account_id), lambda status: status.open_attempts == 0, timeout)
+
+
+def code_in(mail: Mail, digits: int) -> str:
+    """The code that it brings: it has a line of its own."""
+    (code,) = [line for line in mail.text.splitlines() if line.isdigit() and len(line) == digits]
+    return code
 
 
 async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], timeout: float = 30.0) -> T:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
-import grpc
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -44,7 +43,7 @@ def stack_of_this_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
 @pytest.fixture
 async def system(stack_of_this_test: Stack) -> AsyncIterator[System]:
     stack = stack_of_this_test
-    async with System(stack, grpc.aio.insecure_channel(stack.at.grpc["auth"])) as system:
+    async with System(stack) as system:
         yield system
 
 
