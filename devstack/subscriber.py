@@ -214,6 +214,10 @@ class Subscriber:
     async def sign_in(self, password: str, timeout_s: float | None = None) -> Session:
         return await self.back_end.sign_in(self.phone, password, self.client, timeout_s)
 
+    async def get_in_with(self, one_time_password: str, permanent: str) -> Session:
+        grant = await self.back_end.sign_in_with_temporary_password(self.phone, one_time_password, self.client)
+        return await self.back_end.choose_permanent_password(grant, permanent, self.client)
+
     async def refused(self, password: str, timeout_s: float | None = None) -> ServiceError | None:
         """Why a sign-in was refused; None: it was not."""
         try:

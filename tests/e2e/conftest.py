@@ -11,7 +11,12 @@ from tests.e2e.system import System
 _OVERRIDES = {
     "otp": {"ZASOV_OTP_COOL_DOWN_S": "1"},
     # What became of a message is told after 2 s instead of 15.
-    "auth": {"ZASOV_AUTH_DELIVERY_QUIET_S": "2"},
+    "auth": {
+        "ZASOV_AUTH_DELIVERY_QUIET_S": "2",
+        # A number named at an office is put on file 2 s after its approval instead of a day.
+        "ZASOV_AUTH_OFFICE_DELAY_S": "2",
+        "ZASOV_AUTH_OFFICE_LOOK_S": "0.2",
+    },
     # Lost attempts are swept up after 20 s instead of 60, and an outcome is good for half of it.
     "lockout": {
         "ZASOV_LOCKOUT_SWEEP_AGE_S": "20",

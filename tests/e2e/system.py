@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import grpc
+from zasov.auth.v1.common_pb2 import Session
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1 import lockout_service_pb2 as lockout
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
@@ -38,6 +39,7 @@ class System:
         outside = stack.infra.addresses()
         self.handsets = Handsets(outside["smsc"]["handsets"])
         self.mailboxes = Mailboxes(outside["mail"]["mailboxes"])
+        self.subscribers: list[Subscriber] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,13 +54,19 @@ class System:
         return Office(self.back_end, StaffSystem(self.stack.at.keys), name)
 
     def subscriber(self) -> Subscriber:
-        return Subscriber(self.back_end, self.handsets, new_phone(), new_client())
+        self.subscribers.append(Subscriber(self.back_end, self.handsets, new_phone(), new_client()))
+        return self.subscribers[-1]
 
     async def registered(self) -> tuple[Subscriber, UUID]:
         """A subscriber whose password is PASSWORD, and their account id."""
         person = self.subscriber()
         session = await person.register(PASSWORD)
         return person, UUID(session.account_id)
+
+    async def put_email_on_file(self, person: Subscriber, session: Session, email: str, password: str) -> None:
+        sent = await self.back_end.start_email_change(session.token, password, email, person.client)
+        code = code_in(await self.mailboxes.wait(email, timeout=20.0))
+        await self.back_end.confirm_email_change(session.token, sent.grant, code, person.client)
 
     async def history(self, account_id: UUID) -> list[str]:
         """The types of an account's events, in order."""
@@ -82,9 +90,9 @@ class System:
         return await until(lambda: self.status(account_id), lambda status: status.open_attempts == 0, timeout)
 
 
-def code_in(mail: Mail, digits: int) -> str:
-    """The code that it brings: it has a line of its own."""
-    (code,) = [line for line in mail.text.splitlines() if line.isdigit() and len(line) == digits]
+def code_in(mail: Mail) -> str:
+    """The code that it brings: the one line of digits."""
+    (code,) = [line for line in mail.text.splitlines() if line.isdigit()]
     return code
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from devstack.subscriber import Subscriber
 from tests.e2e.system import NEW_PASSWORD, System
 
 pytestmark = pytest.mark.row("M18")
@@ -16,7 +15,8 @@ async def test_a_blocked_subscriber_gets_in_again_by_an_sms_that_an_office_has_s
     password, text = await person.read_temporary_password()
     assert len(password) == 12
     assert sent.tag in text
-    await _signs_in_with(person, password)
+    await person.get_in_with(password, NEW_PASSWORD)
+    await person.sign_in(NEW_PASSWORD)
     assert "RecoveryStartedAtOffice" in await system.history(account_id)
 
 
@@ -25,10 +25,5 @@ async def test_a_slip_and_an_sms_make_one_password(system: System) -> None:
     slip = await system.office().print_slip(person.phone, IVANOVA)
     second_half, text = await person.read_second_half()
     assert slip.tag in text
-    await _signs_in_with(person, slip.first_half + second_half)
-
-
-async def _signs_in_with(person: Subscriber, password: str) -> None:
-    grant = await person.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
-    await person.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
+    await person.get_in_with(slip.first_half + second_half, NEW_PASSWORD)
     await person.sign_in(NEW_PASSWORD)
