@@ -45,12 +45,12 @@ def _texts_in(message: Message) -> Iterator[tuple[str, bytes]]:
 
 
 def as_they_may_lie(said: bytes) -> Iterator[bytes]:
-    """What to look for: the text, and the secret of a token as the bytes that a column would have.
+    """What to look for: the text, of a number without its plus; and the secret of a token as a column would have it, in bytes.
 
     A few digits stand anywhere by chance; they are not looked for.
     """
     if len(said) >= 8 or not said.isdigit():
-        yield said
+        yield said.removeprefix(b"+")
     try:
         raw = base64.b64decode(said + b"=" * (-len(said) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

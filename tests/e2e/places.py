@@ -4,20 +4,36 @@ import asyncio
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from zasov.auth.v1.token_service_pb2 import IntrospectRequest
 
 from devstack.stack import Stack
+from tests.e2e.quiet import quiet
+from tests.e2e.system import System, until
 
 
-async def contents(stack: Stack) -> dict[str, bytes]:
-    """By kind and name: "log auth-server.log"."""
+async def contents(system: System) -> dict[str, bytes]:
+    """By kind and name: "log auth-server.log". Once nothing is under way any more."""
+    await quiet(system)
+    await _spans_are_written(system)
+    stack = system.stack
     found = dict(_files(stack))
     found |= await _records(stack)
     found |= await asyncio.to_thread(_metrics, stack)
     return found | await _dumps(stack)
+
+
+async def _spans_are_written(system: System) -> None:
+    """They are, in order, some time after they have ended: until that of a call which is made now."""
+    trace = token_hex(16)
+    request, metadata = IntrospectRequest(token="nobody's"), (("traceparent", f"00-{trace}-{token_hex(8)}-01"),)
+    await system.back_end.token.Introspect(request, metadata=metadata, timeout=5)
+    path = system.stack.at.traces / "auth-server.jsonl"
+    await until(lambda: asyncio.to_thread(path.read_text), lambda text: trace in text)
 
 
 def _files(stack: Stack) -> Iterator[tuple[str, bytes]]:

@@ -44,7 +44,7 @@ async def test_nothing_secret_or_personal_leaves_the_places_where_it_belongs(ove
     canaries = {
         canary for one in {text.encode() for text in unsaid}.union(*back_end.said.values()) for canary in as_they_may_lie(one)
     }
-    places = await contents(system.stack)
+    places = await contents(system)
     assert {"kafka", "log", "trace", "metrics", "dump"} <= {name.split(" ")[0] for name in places}
     assert {"log postgres.log", "log kafka.log", "kafka __consumer_offsets"} <= places.keys()
     assert any(b"LoginFailed" in content for name, content in places.items() if name.startswith("kafka"))
