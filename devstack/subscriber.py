@@ -18,6 +18,7 @@ from zasov.auth.v1 import (
     registration_service_pb2_grpc,
     sign_in_service_pb2,
     sign_in_service_pb2_grpc,
+    staff_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
 )
@@ -29,6 +30,7 @@ from services.chassis.errors import ServiceError, from_rpc_error
 
 _TIMEOUT_S = 15.0
 _TEMPORARY = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{12}|[2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
+_SECOND_HALF = re.compile(r"(?<![2-9A-Z])[2-9A-HJ-NP-Z]{6}(?![2-9A-Z])")
 # A notice may name a short number: as many digits as a code has.
 _CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 
@@ -47,6 +49,7 @@ class BackEnd:
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
         self.account = account_service_pb2_grpc.AccountServiceStub(channel)
         self.provisioning = provisioning_service_pb2_grpc.ProvisioningServiceStub(channel)
+        self.staff = staff_service_pb2_grpc.StaffServiceStub(channel)
         self.token = token_service_pb2_grpc.TokenServiceStub(channel)
 
     async def call(self, method: object, request: object, timeout_s: float | None = None) -> object:
@@ -173,12 +176,7 @@ class Subscriber:
 
     async def next_code_message(self, timeout: float = 20.0) -> CodeMessage:
         """The next message that has a code in it."""
-        while True:
-            message = await self.next_message(timeout)
-            found = _CODE.search(message.text)
-            if found:
-                self.secrets.append(found.group())
-                return CodeMessage(found.group(), message.text)
+        return CodeMessage(*await self._next_with(_CODE, timeout))
 
     async def texts(self, number: str, text: str) -> None:
         """Sends an SMS from the handset. Returns when the SMSC has it acknowledged."""
@@ -186,15 +184,22 @@ class Subscriber:
 
     async def read_temporary_password(self, timeout: float = 20.0) -> tuple[str, str]:
         """The one-time password, and the message that it stands in: the next that has one."""
-        while True:
-            text = (await self.next_message(timeout)).text
-            found = _TEMPORARY.search(text)
-            if found:
-                self.secrets.append(found.group())
-                return found.group(), text
+        return await self._next_with(_TEMPORARY, timeout)
+
+    async def read_second_half(self, timeout: float = 20.0) -> tuple[str, str]:
+        """Of a one-time password whose first half an office has printed, and its message."""
+        return await self._next_with(_SECOND_HALF, timeout)
 
     async def read_code(self, timeout: float = 20.0) -> str:
         return (await self.next_code_message(timeout)).code
+
+    async def _next_with(self, secret: re.Pattern[str], timeout: float) -> tuple[str, str]:
+        while True:
+            text = (await self.next_message(timeout)).text
+            found = secret.search(text)
+            if found:
+                self.secrets.append(found.group())
+                return found.group(), text
 
     async def register(self, password: str) -> Session:
         sent = await self.back_end.start_registration(self.phone, self.client)
@@ -208,6 +213,10 @@ class Subscriber:
 
     async def sign_in(self, password: str, timeout_s: float | None = None) -> Session:
         return await self.back_end.sign_in(self.phone, password, self.client, timeout_s)
+
+    async def get_in_with(self, one_time_password: str, permanent: str) -> Session:
+        grant = await self.back_end.sign_in_with_temporary_password(self.phone, one_time_password, self.client)
+        return await self.back_end.choose_permanent_password(grant, permanent, self.client)
 
     async def refused(self, password: str, timeout_s: float | None = None) -> ServiceError | None:
         """Why a sign-in was refused; None: it was not."""

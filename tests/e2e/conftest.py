@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from devstack.stack import Stack
@@ -12,7 +11,12 @@ from tests.e2e.system import System
 _OVERRIDES = {
     "otp": {"ZASOV_OTP_COOL_DOWN_S": "1"},
     # What became of a message is told after 2 s instead of 15.
-    "auth": {"ZASOV_AUTH_DELIVERY_QUIET_S": "2"},
+    "auth": {
+        "ZASOV_AUTH_DELIVERY_QUIET_S": "2",
+        # A number named at an office is put on file 2 s after its approval instead of a day.
+        "ZASOV_AUTH_OFFICE_DELAY_S": "2",
+        "ZASOV_AUTH_OFFICE_LOOK_S": "0.2",
+    },
     # Lost attempts are swept up after 20 s instead of 60, and an outcome is good for half of it.
     "lockout": {
         "ZASOV_LOCKOUT_SWEEP_AGE_S": "20",
@@ -43,15 +47,11 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 async def system(stack: Stack) -> AsyncIterator[System]:
-    async with _client_of(stack) as system:
+    async with System(stack) as system:
         yield system
 
 
 @pytest.fixture
 async def own_system(own_stack: Stack) -> AsyncIterator[System]:
-    async with _client_of(own_stack) as system:
+    async with System(own_stack) as system:
         yield system
-
-
-def _client_of(stack: Stack) -> "System":
-    return System(stack, grpc.aio.insecure_channel(stack.at.grpc["auth"]))

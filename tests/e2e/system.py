@@ -8,13 +8,17 @@ from uuid import UUID
 
 import asyncpg
 import grpc
+from zasov.auth.v1.common_pb2 import Session
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1 import lockout_service_pb2 as lockout
 from zasov.lockout.v1.lockout_service_pb2_grpc import LockoutServiceStub
 
 from devstack.event_log import EventLog
 from devstack.handsets import Handsets
+from devstack.mailboxes import Mail, Mailboxes
+from devstack.office import Office
 from devstack.stack import Stack
+from devstack.staff import StaffSystem
 from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
 from services.chassis.errors import ServiceError
 
@@ -28,11 +32,14 @@ WRONG = "Summer-in-Tver-26"
 class System:
     """A stack, seen from outside."""
 
-    def __init__(self, stack: Stack, channel: grpc.aio.Channel) -> None:
+    def __init__(self, stack: Stack, back_end: type[BackEnd] = BackEnd) -> None:
         self.stack = stack
-        self.back_end = BackEnd(channel)
-        self.handsets = Handsets(stack.infra.addresses()["smsc"]["handsets"])
-        self._channel = channel
+        self._channel = grpc.aio.insecure_channel(stack.at.grpc["auth"])
+        self.back_end = back_end(self._channel)
+        outside = stack.infra.addresses()
+        self.handsets = Handsets(outside["smsc"]["handsets"])
+        self.mailboxes = Mailboxes(outside["mail"]["mailboxes"])
+        self.subscribers: list[Subscriber] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,14 +50,23 @@ class System:
     def event_log(self) -> EventLog:
         return EventLog(self.stack.at.kafka)
 
+    def office(self, name: str = "tver-1") -> Office:
+        return Office(self.back_end, StaffSystem(self.stack.at.keys), name)
+
     def subscriber(self) -> Subscriber:
-        return Subscriber(self.back_end, self.handsets, new_phone(), new_client())
+        self.subscribers.append(Subscriber(self.back_end, self.handsets, new_phone(), new_client()))
+        return self.subscribers[-1]
 
     async def registered(self) -> tuple[Subscriber, UUID]:
         """A subscriber whose password is PASSWORD, and their account id."""
         person = self.subscriber()
         session = await person.register(PASSWORD)
         return person, UUID(session.account_id)
+
+    async def put_email_on_file(self, person: Subscriber, session: Session, email: str, password: str) -> None:
+        sent = await self.back_end.start_email_change(session.token, password, email, person.client)
+        code = code_in(await self.mailboxes.wait(email, timeout=20.0))
+        await self.back_end.confirm_email_change(session.token, sent.grant, code, person.client)
 
     async def history(self, account_id: UUID) -> list[str]:
         """The types of an account's events, in order."""
@@ -72,6 +88,12 @@ class System:
     async def until_settled(self, account_id: UUID, timeout: float = 60.0) -> lockout.GetStatusResponse:
         """The subject's status once no attempt is open."""
         return await until(lambda: self.status(account_id), lambda status: status.open_attempts == 0, timeout)
+
+
+def code_in(mail: Mail) -> str:
+    """The code that it brings: the one line of digits."""
+    (code,) = [line for line in mail.text.splitlines() if line.isdigit()]
+    return code
 
 
 async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], timeout: float = 30.0) -> T:

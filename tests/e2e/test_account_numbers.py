@@ -6,15 +6,13 @@ import pytest
 from zasov.auth.v1.common_pb2 import CONTACT_CHANNEL_EMAIL, CONTACT_CHANNEL_PHONE
 
 from devstack import customers
-from devstack.mailboxes import Mailboxes
-from tests.e2e.system import PASSWORD, WRONG, System
+from tests.e2e.system import PASSWORD, WRONG, System, code_in
 
 
 @pytest.mark.row("M12")
 @pytest.mark.row("M11")
 @pytest.mark.row("M3")
 async def test_a_customer_chooses_email_gets_a_password_and_signs_in_by_contract_number(system: System) -> None:
-    mailboxes = Mailboxes(system.stack.describe()["mail"]["mailboxes"])
     person, back_end = system.subscriber(), system.back_end
     contract, email = f"AB{uuid4().int % 10**8:08d}", f"v{uuid4().hex}@example.com"
     fields = {"phone": person.phone, "email": email, "language": "en"}
@@ -30,10 +28,9 @@ async def test_a_customer_chooses_email_gets_a_password_and_signs_in_by_contract
         (CONTACT_CHANNEL_EMAIL, "v***@***"),
     ]
     sent = await customers.send_recovery_code(back_end, listed.grant, CONTACT_CHANNEL_EMAIL, person.client)
-    mail = await mailboxes.wait(email, timeout=20.0)
+    mail = await system.mailboxes.wait(email, timeout=20.0)
     assert f"No. {sent.tag}" in mail.text
-    (code,) = [line for line in mail.text.splitlines() if line.isdigit() and len(line) == sent.digits]
-    grant = await back_end.confirm_recovery(sent.grant, code, person.client)
+    grant = await back_end.confirm_recovery(sent.grant, code_in(mail), person.client)
     await back_end.choose_recovery_password(grant, PASSWORD, person.client)
     session = await customers.sign_in(back_end, PASSWORD, person.client, contract_number=on_paper)
     assert session.account_id == made.account_id

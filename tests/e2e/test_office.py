@@ -1,60 +1,66 @@
 """Recovery at an office through the whole system (M18): a signed call, an SMS, a new password."""
 
-import re
-from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
 
-import grpc
 import pytest
-from zasov.auth.v1.staff_service_pb2 import OnSlip, StartRecoveryAtOfficeRequest, ToContactOnFile
-from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
-from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
-from devstack.stack import Stack
-from devstack.staff import StaffSystem
-from devstack.subscriber import Subscriber
-from tests.e2e.system import NEW_PASSWORD, System
+from services.chassis.errors import ServiceError
+from tests.e2e.system import NEW_PASSWORD, PASSWORD, System
 
 pytestmark = pytest.mark.row("M18")
 
-
-@pytest.fixture
-async def office(stack: Stack) -> AsyncIterator[StaffServiceStub]:
-    async with grpc.aio.insecure_channel(stack.at.grpc["auth"]) as channel:
-        yield StaffServiceStub(channel)
+IVANOVA, PETROV = "ivanova", "petrov"
+# As tests/e2e/conftest.py sets it.
+_DELAY = timedelta(seconds=2)
 
 
-def request_of(stack: Stack, person: Subscriber, **how: ToContactOnFile | OnSlip) -> StartRecoveryAtOfficeRequest:
-    return StartRecoveryAtOfficeRequest(
-        staff_assertion=StaffSystem(stack.at.keys).assertion(),
-        phone=person.phone,
-        document_checked=True,
-        reason=RecoveryStartedAtOffice.REASON_BLOCKED,
-        **how,
-    )
-
-
-async def sign_in_with(person: Subscriber, password: str) -> None:
-    grant = await person.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
-    await person.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
-    await person.sign_in(NEW_PASSWORD)
-
-
-async def test_a_blocked_subscriber_gets_in_again_by_an_sms_that_an_office_has_sent(
-    stack: Stack, system: System, office: StaffServiceStub
-) -> None:
+async def test_a_blocked_subscriber_gets_in_again_by_an_sms_that_an_office_has_sent(system: System) -> None:
     person, account_id = await system.registered()
-    answer = await office.StartRecoveryAtOffice(request_of(stack, person, on_file=ToContactOnFile()), timeout=10)
+    sent = await system.office().send_to_contact(person.phone, IVANOVA)
     password, text = await person.read_temporary_password()
     assert len(password) == 12
-    assert answer.sent.tag in text
-    await sign_in_with(person, password)
+    assert sent.tag in text
+    await person.get_in_with(password, NEW_PASSWORD)
+    await person.sign_in(NEW_PASSWORD)
     assert "RecoveryStartedAtOffice" in await system.history(account_id)
 
 
-async def test_a_slip_and_an_sms_make_one_password(stack: Stack, system: System, office: StaffServiceStub) -> None:
+async def test_a_slip_and_an_sms_make_one_password(system: System) -> None:
     person, _ = await system.registered()
-    slip = (await office.StartRecoveryAtOffice(request_of(stack, person, slip=OnSlip()), timeout=10)).slip
-    text = (await person.next_message()).text
-    (second_half,) = re.findall(r"\b[2-9A-HJ-NP-Z]{6}\b", text)
+    slip = await system.office().print_slip(person.phone, IVANOVA)
+    second_half, text = await person.read_second_half()
     assert slip.tag in text
-    await sign_in_with(person, slip.first_half + second_half)
+    await person.get_in_with(slip.first_half + second_half, NEW_PASSWORD)
+    await person.sign_in(NEW_PASSWORD)
+
+
+async def test_a_number_that_is_not_on_file_takes_two_members_of_staff_and_time_and_then_recovery_goes_there(
+    system: System,
+) -> None:
+    person, account_id = await system.registered()
+    office, renewed = system.office(), system.subscriber()
+    with pytest.raises(ServiceError, match="STAFF_NOT_ALLOWED"):
+        await office.name_phone(person.phone, renewed.phone, IVANOVA, role="call_centre")
+    pending = await office.name_phone(person.phone, renewed.phone, IVANOVA)
+    assert "попросили заменить этот номер" in (await person.next_message()).text, "whoever has the old one can stop it"
+    with pytest.raises(ServiceError, match="SECOND_APPROVER_REQUIRED"):
+        await office.approve(pending.change_id, IVANOVA)
+    with pytest.raises(ServiceError, match="STAFF_NOT_ALLOWED"):
+        await office.approve(pending.change_id, PETROV, role="call_centre")
+    await person.sign_in(PASSWORD)
+    assert await system.handsets.messages(renewed.phone) == []
+
+    approved = await office.approve(pending.change_id, PETROV)
+    with pytest.raises(ServiceError, match="CONTACT_CHANGE_VOID"):
+        await office.approve(pending.change_id, PETROV)
+    password, _ = await renewed.read_temporary_password()
+    rows = await system.query("auth", "SELECT type, occurred_at FROM event WHERE stream_id = $1", account_id)
+    times = {row["type"]: row["occurred_at"] for row in rows}
+    due_at = approved.carried_out_from.ToDatetime(UTC)
+    assert times["ContactChangeApproved"] + _DELAY <= due_at <= times["ContactChanged"]
+    assert "контакты у нас изменены" in (await person.next_message()).text, "for the last time"
+
+    await renewed.get_in_with(password, NEW_PASSWORD)
+    session = await renewed.recover(PASSWORD)
+    assert session.account_id == str(account_id)
+    assert (await person.refused(PASSWORD)).reason == "CREDENTIALS_REJECTED", "the old number is nobody's"

@@ -36,7 +36,7 @@ async def test_traces_of_a_run_with_kills_are_behaviours_of_the_model(tmp_path: 
     }
     stack = await asyncio.to_thread(Stack(tmp_path / "stack", settings_overrides=overrides).up)
     try:
-        async with System(stack, grpc.aio.insecure_channel(stack.at.grpc["auth"])) as system:
+        async with System(stack) as system:
             for victim in _KILLED:
                 people = [await system.registered() for _ in range(3)]
                 crowd = [PASSWORD, *(f"{WRONG}-{number}" for number in range(4)), PASSWORD]

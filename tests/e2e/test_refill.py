@@ -9,28 +9,18 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
-import grpc
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack import wiring
 from devstack.event_log import EventLog
 from devstack.stack import Stack
 from devstack.subscriber import Subscriber
-from services.chassis import streams
-from services.lockout import topics as lockout_topics
+from tests.e2e.quiet import quiet
 from tests.e2e.system import NEW_PASSWORD, PASSWORD, WRONG, System, until
 
 pytestmark = pytest.mark.row("B5")
 
 READERS = ("auth-worker", "lockout-stream", "notifier-worker")
-GROUPS = {
-    "zasov.auth": [streams.LOCKOUT_EVENTS],
-    "zasov.notifier": [streams.AUTH_EVENTS, streams.OTP_EVENTS, streams.LOCKOUT_EVENTS],
-    lockout_topics.OUTCOMES_APP: [streams.AUTH_EVENTS],
-    lockout_topics.LIMITS_APP: [streams.AUTH_EVENTS, streams.OTP_EVENTS, lockout_topics.LIMITS],
-}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +34,7 @@ def stack_of_this_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
 @pytest.fixture
 async def system(stack_of_this_test: Stack) -> AsyncIterator[System]:
     stack = stack_of_this_test
-    async with System(stack, grpc.aio.insecure_channel(stack.at.grpc["auth"])) as system:
+    async with System(stack) as system:
         yield system
 
 
@@ -75,48 +65,6 @@ async def live(system: System) -> list[Subscriber]:
         await one.refused(WRONG)
         await system.back_end.start_recovery(one.phone, one.client)
     return [freed, struck, blocked, changed, *unknown]
-
-
-async def quiet(system: System) -> None:
-    """Until nothing is under way any more: all is published, consumed, settled, sent and reported."""
-
-    async def busy() -> list[str]:
-        found = []
-        for service in wiring.SERVICES:
-            if await count(system, service, "outbox") or await count(
-                system, service, "republication WHERE finished_at IS NULL"
-            ):
-                found.append(f"{service} publishes")
-        if await count(system, "lockout", "attempt"):
-            found.append("open attempts")
-        if await count(system, "notifier", "message WHERE due_at IS NOT NULL OR state = 'submitted'"):
-            found.append("messages under way")
-        return found or await lagging(system)
-
-    await until(busy, lambda found: found == [], timeout=90)
-
-
-async def lagging(system: System) -> list[str]:
-    """Groups that have not committed all that their topics hold."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=system.stack.at.kafka)
-    consumer = AIOKafkaConsumer(bootstrap_servers=system.stack.at.kafka)
-    await admin.start()
-    await consumer.start()
-    try:
-        found = []
-        for group, names in GROUPS.items():
-            partitions = [TopicPartition(name, number) for name in names for number in range(wiring.PARTITIONS)]
-            ends = await consumer.end_offsets(partitions)
-            done = await admin.list_consumer_group_offsets(group, partitions=partitions)
-            found += [group for one in partitions if ends[one] and done[one].offset < ends[one]]
-        return sorted(set(found))
-    finally:
-        await consumer.stop()
-        await admin.close()
-
-
-async def count(system: System, service: str, what: str) -> int:
-    return int((await system.query(service, f"SELECT count(*) AS n FROM {what}"))[0]["n"])
 
 
 async def tables(system: System) -> dict[str, list[str]]:

@@ -113,8 +113,7 @@ async def test_the_word_sent_from_the_handset_opens_a_blocked_account(system: Sy
     await system.until_settled(account_id)
     await person.texts("3339", "  пароль ")
     password, _ = await person.read_temporary_password()
-    grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
-    await system.back_end.choose_permanent_password(grant, NEW_PASSWORD, person.client)
+    await person.get_in_with(password, NEW_PASSWORD)
     await person.sign_in(NEW_PASSWORD)
 
 
