@@ -10,10 +10,10 @@ from zasov.auth.v1.common_pb2 import CodeSent, Session
 
 from devstack.subscriber import new_client, new_phone
 from tests.faults.calls import OK, Call, Client
-from tests.faults.inboxes import CODE, ONE_TIME, Inboxes
+from tests.faults.inboxes import CODE, HALF, ONE_TIME, Inboxes
 from tests.faults.stage import DELIVERY_QUIET_S
 
-SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 1
+SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 2
 CUSTOMERS, MOVERS, LINKERS = 2, 1, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
@@ -233,30 +233,34 @@ class Load:
         await asyncio.sleep(0.3)
 
     async def _one_time(self) -> None:
-        """In by a one-time password: of the site, by the handset's own SMS, or after a visit to an office."""
+        """In by a one-time password: of the site, by the handset's own SMS, of an office, or half on an office's slip."""
         async with self._anybody_at_rest() as person:
             if person is not None:
-                await self._get_in(person, self._random.choice(("site", "word", "proposal", "office")))
+                await self._get_in(person, self._random.choice(("site", "word", "proposal", "office", "slip")))
 
     async def _get_in(self, person: Person, way: str) -> None:
-        phone, tag = person.phone, ""
+        phone, tag, printed = person.phone, "", ""
         before = len(await self._inboxes.texts(phone))
         new = self._password("Proposed" if way == "proposal" else "Chosen")
         if way == "site":
             _, tag = await self._client.request_one_time(phone, new_client())
         elif way == "office":
             _, tag = await self._client.start_at_office(phone)
+        elif way == "slip":
+            _, slip = await self._client.print_slip(phone)
+            tag, printed = (slip.tag, slip.first_half) if slip else (None, "")
         elif way == "word":
             self._serial += 1
             await self._client.text(phone, "3339", _word(self._serial), None, self._inboxes.handsets)
         else:
             await self._client.text(phone, "111", f"25 {new}", new, self._inboxes.handsets)
-        password = None if tag is None else await self._seen(self._inboxes.by_sms(phone, ONE_TIME, tag, before))
-        if password is None:
+        form = HALF if way == "slip" else ONE_TIME
+        sent = None if tag is None else await self._seen(self._inboxes.by_sms(phone, form, tag, before))
+        if sent is None:
             return
         if self._random.random() < 0.3:
-            await self._client.use_one_time(phone, "2" * len(password), new_client())
-        _, grant = await self._client.use_one_time(phone, password, new_client())
+            await self._client.use_one_time(phone, printed + "2" * len(sent), new_client())
+        _, grant = await self._client.use_one_time(phone, printed + sent, new_client())
         if grant is None or self._random.random() < 0.1:
             return
         if way == "proposal":

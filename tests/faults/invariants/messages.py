@@ -18,7 +18,7 @@ _MAY_BE_QUIET = frozenset({"password_changed", "new_device", "number_linked"})
 # What every secret's text names, and no notice's.
 _REQUEST = re.compile(r"№ \d|request (No\. )?\d")
 # A code may have been used, superseded or have expired; a notice is open for hours.
-_CODES = frozenset({"code", "temporary_password", "proposed_password", "office_password"})
+_CODES = frozenset({"code", "temporary_password", "proposed_password", "office_password", "office_slip"})
 _NOBODYS = UUID(int=0)
 _ENDS = frozenset({"delivered", "failed", "ambiguous", "void"})
 
