@@ -41,6 +41,8 @@ class Run:
         self._load = Load(client, inboxes_of(stack), seed)
         self._reader = Reader(stack)
         self._known: set[str] = set()
+        # Of the notifier's events: a fault of what carries messages that leaves none in doubt has met none.
+        self.messages: Counter[str] = Counter()
 
     async def round(self, fault: Fault, line: Line) -> None:
         """Load, fault, load, quiet; then every invariant over the whole history so far."""
@@ -79,6 +81,7 @@ class Run:
         """What is broken and was not before."""
         history = await self._reader.read(self._client.calls)
         history.extra += said_by_others
+        self.messages = Counter(event.kind for event in history.of("notifier"))
         every = [f"{name}: {text}" for name, text in await asyncio.to_thread(violations, history)]
         fresh = [one for one in every if one not in self._known]
         self._known |= set(fresh)
@@ -128,7 +131,7 @@ async def run(stack: Stack, faults: list[Fault], rounds: int, seed: int) -> int:
         at_the_end.violations, modelled = await one.check_all()
     answers = Counter(" ".join((call.kind, call.answer, *call.told)) for call in client.calls)
     facts = {"rounds": rounds, "seed": seed, "calls": len(client.calls), "answers": dict(sorted(answers.items()))}
-    facts["checked against the model"] = modelled
+    facts |= {"the notifier's events": dict(one.messages), "checked against the model": modelled}
     return report.write(console, lines, facts)
 
 

@@ -5,9 +5,9 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from zasov.auth.v1.account_service_pb2 import LinkedNumber
 from zasov.auth.v1.common_pb2 import (
     CONTACT_CHANNEL_EMAIL,
@@ -19,7 +19,13 @@ from zasov.auth.v1.common_pb2 import (
     DeliveryState,
     Session,
 )
-from zasov.auth.v1.staff_service_pb2 import OnSlip, StartRecoveryAtOfficeRequest, ToContactOnFile
+from zasov.auth.v1.staff_service_pb2 import (
+    OnSlip,
+    Slip,
+    StartRecoveryAtOfficeRequest,
+    StartRecoveryAtOfficeResponse,
+    ToContactOnFile,
+)
 from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
 
@@ -174,24 +180,14 @@ class Client:
 
     async def start_at_office(self, phone: str) -> tuple[Call, str | None]:
         """The tag of the message with the one-time password."""
-        call, started = await self._at_office(phone, on_file=ToContactOnFile())
+        call = Call("start_at_office", phone)
+        started = await self._start_at_office(call, on_file=ToContactOnFile())
         return call, started and started.sent.tag
 
-    async def print_slip(self, phone: str) -> tuple[Call, str, str | None]:
-        """The half that is printed, and the tag of the message with the other one."""
-        call, started = await self._at_office(phone, slip=OnSlip())
-        return (call, started.slip.first_half, started.slip.tag) if started else (call, "", None)
-
-    async def _at_office(self, phone: str, **how: Any) -> tuple[Call, Any]:
-        call = Call("start_at_office", phone)
-        request = StartRecoveryAtOfficeRequest(
-            staff_assertion=self._staff.assertion(),
-            phone=phone,
-            document_checked=True,
-            reason=RecoveryStartedAtOffice.REASON_BLOCKED,
-            **how,
-        )
-        return call, await self._make(call, self._back_end.call(self._office.StartRecoveryAtOffice, request))
+    async def print_slip(self, phone: str) -> tuple[Call, Slip | None]:
+        call = Call("print_slip", phone)
+        started = await self._start_at_office(call, slip=OnSlip())
+        return call, started and started.slip
 
     async def change_password(self, phone: str, session: Session, guess: str, new: str, origin: ClientContext) -> Call:
         call = Call("change_password", phone, guess=guess, new_password=new, session_id=session.session_id)
@@ -250,6 +246,16 @@ class Client:
         call = Call("propose" if proposed else "text", phone, new_password=proposed)
         await self._make(call, _acknowledged(handsets, phone, to, text))
         return call
+
+    async def _start_at_office(self, call: Call, **how: Message) -> StartRecoveryAtOfficeResponse | None:
+        request = StartRecoveryAtOfficeRequest(
+            staff_assertion=self._staff.assertion(),
+            phone=call.phone,
+            document_checked=True,
+            reason=RecoveryStartedAtOffice.REASON_BLOCKED,
+            **how,
+        )
+        return await self._make(call, self._back_end.call(self._office.StartRecoveryAtOffice, request))
 
     async def _make(self, call: Call, work: object) -> object:
         _trace.set(call.trace)

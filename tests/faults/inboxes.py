@@ -9,8 +9,8 @@ from devstack.mailboxes import Mailboxes, MailboxesUnavailable
 from devstack.stack import Stack
 
 ONE_TIME = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{12}|[2-9A-HJ-NP-Z]{10}|[2-9A-HJ-NP-Z]{8})(?![2-9A-Z])")
-# What a slip lacks.
-SECOND_HALF = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{6})(?![2-9A-Z])")
+# What is sent of a slip's one-time password.
+HALF = re.compile(r"(?<![2-9A-Z])([2-9A-HJ-NP-Z]{6})(?![2-9A-Z])")
 # A notice may name a short number: as many digits as a code has.
 CODE = re.compile(r"(?:(?<=Код )|(?<=Code ))(\d{4}|\d{6}|\d{8})(?!\d)")
 # By email it has a line of its own.

@@ -67,6 +67,8 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "notifier": {
         "ZASOV_NOTIFIER_LEASE_S": "4",
         "ZASOV_NOTIFIER_RETRY_MOST_S": "2",
+        # Less than a long pause of the SMSC, so that what it holds is in doubt when it goes on.
+        "ZASOV_NOTIFIER_SMPP_RESPONSE_TIMEOUT_S": "3",
         "ZASOV_NOTIFIER_INBOUND_LEASE_S": "3",
         "ZASOV_NOTIFIER_INBOUND_PER_HOUR": "1000",
         "ZASOV_NOTIFIER_INBOUND_PER_DAY": "1000",

@@ -28,6 +28,10 @@ _START = {
 }
 _TRIED = {"CODE_REJECTED": [("OtpFailed",)], "CODE_DEAD": [(), ("OtpFailed",)]}
 _CONFIRM = {OK: [("OtpVerified",)], **_TRIED}
+_START_AT_OFFICE = {
+    **{answer: [(*_AT_OFFICE, *one) for one in outcomes] for answer, outcomes in _START.items()},
+    "UNCLEAR": [_AT_OFFICE],
+}
 
 # For each kind of call and each answer: what the stores may hold on behalf of it. Answers not named leave nothing.
 OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
@@ -53,10 +57,8 @@ OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
     # Linked already, by a call whose answer was lost; the link may have ended with the password.
     "link_number": {OK: [(*_PROVEN, "NumberLinked"), _PROVEN], **_GUESS},
     "unlink_number": {OK: [("NumberUnlinked",)]},
-    "start_at_office": {
-        **{answer: [(*_AT_OFFICE, *one) for one in outcomes] for answer, outcomes in _START.items()},
-        "UNCLEAR": [_AT_OFFICE],
-    },
+    "start_at_office": _START_AT_OFFICE,
+    "print_slip": _START_AT_OFFICE,
     "change_password": {OK: [("PasswordChanged", "SessionEnded")], **_GUESS},
     "start_recovery": _START,
     "start_registration": _START,

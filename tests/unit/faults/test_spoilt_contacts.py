@@ -69,8 +69,8 @@ def ask(scribe: Scribe, sending: Call, told: str) -> Call:
 
 @pytest.fixture
 def scribe(scribe: Scribe) -> Scribe:
-    """And then: a number is put on file, and an address, and another; in by the number, back in by either contact, and by an
-    office.
+    """And then: a number is put on file, and an address, and another; in by the number, back in by either contact, by an
+    office's slip, and by an office.
     """
     history, account = scribe.history, scribe.account
     put = scribe.call("put_number", OK)
@@ -98,6 +98,9 @@ def scribe(scribe: Scribe) -> Scribe:
     scribe.clock += 2
     ask(scribe, by_sms, DELIVERED)
     ask(scribe, by_sms, DELIVERED)
+    slip = scribe.call("print_slip", OK)
+    issued = issue(scribe, slip, auth.RecoveryStartedAtOffice())
+    scribe.message(issued.event_id, issued.stream_id, "office_slip", "Second half JKLMNP, request 15.")
     office = scribe.call("start_at_office", OK)
     issued = issue(scribe, office, auth.RecoveryStartedAtOffice())
     scribe.message(issued.event_id, issued.stream_id, "office_password", "Password ABCDEFGH2345, request 14.")
@@ -194,6 +197,11 @@ def a_grant_sent_two_codes(scribe: Scribe) -> None:
 @spoils("answers agree with the store", "start_at_office was answered OK, and the store holds OtpIssued")
 def nobody_knows_who_started_it_at_the_office(scribe: Scribe) -> None:
     scribe.history.events.remove(event_of(scribe, "RecoveryStartedAtOffice"))
+
+
+@spoils("answers agree with the store", "print_slip was answered OK, and the store holds RecoveryStartedAtOffice")
+def a_slip_was_printed_whose_other_half_does_not_exist(scribe: Scribe) -> None:
+    scribe.write("auth", scribe.account, auth.RecoveryStartedAtOffice(), cause=scribe.call("print_slip", OK))
 
 
 @spoils("answers agree with the store", "nobody asked for RecoveryStartedAtOffice")
@@ -324,6 +332,11 @@ def the_former_address_was_not_told(scribe: Scribe) -> None:
 @spoils("sent where it belongs", f"a message of kind office_password for {PHONE} went to {STRANGERS}")
 def a_password_of_an_office_went_to_a_stranger(scribe: Scribe) -> None:
     goes_to(scribe, "office_password", "sms", STRANGERS)
+
+
+@spoils("sent where it belongs", f"a message of kind office_slip for {PHONE} went to {STRANGERS}")
+def half_a_password_of_an_office_went_to_a_stranger(scribe: Scribe) -> None:
+    goes_to(scribe, "office_slip", "sms", STRANGERS)
 
 
 @spoils("sent once", "arrived 2 times, 0 reported")
