@@ -131,14 +131,7 @@ def continue_trace(method: str, inner: Behaviour) -> Behaviour:
     async def behaviour(request: Any, context: Context) -> Any:
         metadata = context.invocation_metadata() or ()
         parent = next((str(value) for key, value in metadata if key == telemetry.TRACEPARENT), None)
-        with telemetry.tracer().start_as_current_span(
-            name,
-            context=telemetry.context_of(parent),
-            kind=SpanKind.SERVER,
-            # Off: both would write the exception's text into the span.
-            record_exception=False,
-            set_status_on_exception=False,
-        ):
+        with telemetry.going_on(name, parent, SpanKind.SERVER):
             return await inner(request, context)
 
     return behaviour

@@ -209,15 +209,9 @@ async def handle_until_done(
 ) -> None:
     """Tries the handler until it succeeds, with a growing pause; poison goes to the dead letters."""
     pause, attempt = 0.05, 0
-    context = telemetry.context_of(header(record.headers, TRACEPARENT))
     while True:
         try:
-            with telemetry.tracer().start_as_current_span(
-                f"consume {header(record.headers, 'ce_type')}",
-                context=context,
-                record_exception=False,
-                set_status_on_exception=False,
-            ):
+            with telemetry.going_on(f"consume {header(record.headers, 'ce_type')}", header(record.headers, TRACEPARENT)):
                 async with asyncio.timeout(timeout_s):
                     await handler(record)
             metrics.CONSUMED_EVENTS.labels(topic, "done").inc()

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 # What a log line may say. A field that is not here is left out, and its name said: that is how one finds out.
@@ -74,6 +76,18 @@ def context_of(traceparent: str | None) -> Context | None:
     return _propagator.extract({TRACEPARENT: traceparent}) if traceparent else None
 
 
+def going_on(name: str, traceparent: str | None, kind: SpanKind = SpanKind.INTERNAL) -> AbstractContextManager[trace.Span]:
+    """A span of a trace that came from elsewhere; without a header, of one that begins here."""
+    return tracer().start_as_current_span(
+        name,
+        context=context_of(traceparent),
+        kind=kind,
+        # Off: both would write the exception's text into the span.
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+
+
 def logger() -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger()
 
@@ -124,7 +138,9 @@ def _configure_logs(service: str, role: str, level: str) -> None:
     fixed = {"service": service, "role": role}
 
     def add_fixed(_: object, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return {**fields, **fixed}
+        # Of the call or the event that it is about: it leads to its spans and its events.
+        span = trace.get_current_span().get_span_context()
+        return {**fields, **fixed, **({"trace_id": format(span.trace_id, "032x")} if span.is_valid else {})}
 
     structlog.configure(
         processors=[

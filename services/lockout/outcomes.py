@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from uuid import UUID
@@ -23,7 +23,8 @@ from zasov.events.v1.lockout_event_pb2 import LimitDimension
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD, EventMeta
 from zasov.events.v1.otp_event_pb2 import OtpEvent
 
-from services.chassis.eventstore import payload_of
+from services.chassis import telemetry
+from services.chassis.eventstore import payload_of, type_of
 from services.chassis.streams import Poison
 from services.lockout.domain import SubjectKey
 from services.lockout.penalties import (
@@ -92,8 +93,11 @@ def parse_otp(value: bytes | None) -> OtpEvent:
     return event
 
 
-async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
-    """Rules 6, 7 and 9. The events of one stream in order, different streams side by side."""
+async def settle(events: Sequence[AuthEvent], store: LockoutStore, traces: Mapping[str, str] | None = None) -> None:
+    """Rules 6, 7 and 9. The events of one stream in order, different streams side by side.
+
+    traces: by event id, the traceparent that came with it: what is settled for it belongs to the same trace.
+    """
     payloads = [payload_of(event) for event in events]
     succeeded = [UUID(one.attempt_id) for one in payloads if isinstance(one, LoginSucceeded | PasswordProven)]
     # Settled over gRPC before they were published: a row that is still there was brought back by a restored backup.
@@ -105,7 +109,7 @@ async def settle(events: Sequence[AuthEvent], store: LockoutStore) -> None:
 
     async def settle_stream(stream: Sequence[AuthEvent]) -> None:
         async with side_by_side:
-            await _settle_in_order(stream, store, still_open)
+            await _settle_in_order(stream, store, still_open, traces or {})
 
     # If one fails, none goes on beside the next try.
     async with asyncio.TaskGroup() as group:
@@ -128,12 +132,17 @@ def counted_codes(events: Iterable[OtpEvent]) -> list[Counted]:
     return [one for event in events for one in _keys(event.meta, _CODES)]
 
 
-async def _settle_in_order(events: Sequence[AuthEvent], store: LockoutStore, still_open: set[UUID]) -> None:
+async def _settle_in_order(
+    events: Sequence[AuthEvent], store: LockoutStore, still_open: set[UUID], traces: Mapping[str, str]
+) -> None:
     for event in events:
-        await _settle_one(event, store, still_open)
+        if (work := _settling(event, store, still_open)) is not None:
+            with telemetry.going_on(f"settle {type_of(payload_of(event))}", traces.get(event.meta.event_id)):
+                await work
 
 
-def _settle_one(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) -> Awaitable[object]:
+def _settling(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) -> Awaitable[object] | None:
+    """What there is to do; mostly nothing: what succeeded was settled before it was published."""
     owner = UUID(event.meta.stream_id)
     match payload_of(event):
         case LoginFailed(attempt_id=attempt, credential=credential, identifier_known=True):
@@ -147,18 +156,13 @@ def _settle_one(event: AuthEvent, store: LockoutStore, still_open: set[UUID]) ->
         case AccountRegistered() | PasswordChanged() | PasswordReset() | TemporaryPasswordUsed() as password:
             key = SubjectKey(owner, CREDENTIAL_PASSWORD, stranger=False)
             return store.raise_epoch(key, password.credential_version)
-        case _:
-            return _nothing()
+    return None
 
 
 async def _settle_strangers_failure(attempt_id: UUID, store: LockoutStore) -> None:
     subject_id = await store.subject_of(attempt_id)
     if subject_id is not None:
         await store.record_failure(subject_id, attempt_id)
-
-
-async def _nothing() -> None:
-    return None
 
 
 _UNREADABLE = (DecodeError, ValueError, OverflowError)

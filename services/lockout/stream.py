@@ -19,7 +19,7 @@ import faust
 from services.chassis import metrics, streams
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.streams import Poison, header
-from services.chassis.telemetry import error_name, logger, raised_at
+from services.chassis.telemetry import TRACEPARENT, error_name, logger, raised_at
 from services.lockout import outcomes, topics
 from services.lockout.batches import in_batches
 from services.lockout.counting import packed, unpacked
@@ -88,7 +88,7 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
     async def settle_outcomes(stream: Any) -> None:
         async def settle(batch: list[Any]) -> None:
             events, _ = await _parse(batch, outcomes.parse_auth, dead_letters)
-            await _until_done("outcomes", lambda: outcomes.settle(events, store))
+            await _until_done("outcomes", lambda: outcomes.settle(events, store, _traces(batch)))
 
         await in_batches(stream, _of_kinds(outcomes.AUTH_KINDS), settings.stream_batch, settle)
 
@@ -103,7 +103,7 @@ def outcomes_app(settings: LockoutSettings, store: LockoutStore, folder: str) ->
                 await _bury(event, dead_letters, "nothing here handles it")
                 continue
             events, _ = await _parse([event], outcomes.parse_auth, dead_letters)
-            await _until_done("outcomes", lambda: outcomes.settle(events, store))  # noqa: B023
+            await _until_done("outcomes", lambda: outcomes.settle(events, store, _traces([event])))  # noqa: B023
 
     return app
 
@@ -174,6 +174,12 @@ def limits_app(
 
 def _of_kinds(kinds: frozenset[str]) -> Callable[[Any], bool]:
     return lambda event: header(_pairs(event.headers), "ce_type") in kinds
+
+
+def _traces(batch: Sequence[Any]) -> dict[str, str]:
+    """By event id."""
+    headers = [_pairs(event.headers) for event in batch]
+    return {header(one, "ce_id") or "": header(one, TRACEPARENT) or "" for one in headers}
 
 
 async def _parse(batch: Sequence[Any], parse: Callable[[bytes], E], dead_letters: Any) -> tuple[list[E], list[E]]:

@@ -16,10 +16,14 @@ pytestmark = [pytest.mark.row("M3"), pytest.mark.row("B1")]
 
 async def test_of_200_parallel_guesses_never_more_than_three_wrong_ones_are_evaluated(system: System) -> None:
     seen: Counter[str] = Counter()
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
     for round_number in range(30):
         person, account_id = await system.registered()
         guesses = [f"{WRONG}-{number}" for number in range(199)]
-        guesses.insert(random.Random(round_number).randrange(200), PASSWORD)
+        # In each third round it is among the first three, which are evaluated; elsewhere it hardly ever is.
+        guesses.insert(draw.randrange(200 if round_number % 3 else 3), PASSWORD)
         answers = await asyncio.gather(*(_answer(person, guess) for guess in guesses))
         seen.update(answers)
         history = (await system.history(account_id))[2:]  # after AccountRegistered and SessionStarted
@@ -31,6 +35,8 @@ async def test_of_200_parallel_guesses_never_more_than_three_wrong_ones_are_eval
         assert answers.count("signed in") == history.count("LoginSucceeded") <= 1
         assert answers.count("CREDENTIALS_REJECTED") <= before + after
     print(f"30 rounds of 200 guesses: {dict(seen)}")
+    assert seen["signed in"] > 0
+    assert seen["CREDENTIALS_REJECTED"] > 60, "in each of the other rounds three were evaluated"
 
 
 async def test_fifty_parallel_right_sign_ins_all_succeed(system: System) -> None:

@@ -30,6 +30,17 @@ def test_a_field_that_is_not_allowed_is_dropped_and_its_name_is_said() -> None:
     assert "phone" in said
 
 
+def test_a_line_about_a_call_names_its_trace_and_any_other_line_none() -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    said = lines_of(
+        "telemetry.logger().info('outside')\n"
+        f"with telemetry.going_on('a call', '00-{trace_id}-00f067aa0ba902b7-01'):\n telemetry.logger().info('inside')"
+    )
+    (outside,), (inside,) = [[line for line in said.splitlines() if word in line] for word in ("outside", "inside")]
+    assert f'"trace_id": "{trace_id}"' in inside
+    assert "trace_id" not in outside
+
+
 def test_a_librarys_arguments_are_never_formatted_in() -> None:
     said = lines_of("logging.getLogger('lib').warning('query %s failed', CANARY)")
     assert "query %s failed" in said
