@@ -48,6 +48,15 @@ class Families(Visitors):
 
     # --- from end to end, so that what comes after is reached often
 
+    @rule(owner=numbers, by=bys)
+    def link_by_the_proof_of_another_session(self, owner: int, by: By) -> None:
+        self._know_both()
+        token = self._signed_in_as(owner)
+        proof = token and self._prove_again(token, "right")
+        elsewhere = self._signed_in_as(owner)
+        if elsewhere and proof:
+            self._link(elsewhere, proof, self._identifier(1 - owner, by), "right")
+
     @rule(owner=numbers, by=bys, password=right_or_wrong, then=st.sampled_from(["at once", "renewed", "later"]))
     def link_the_other(self, owner: int, by: By, password: str, then: str) -> None:
         """And once more by the same proof: at once, or when the other one's password is another, or the proof is old."""
