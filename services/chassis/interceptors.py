@@ -36,9 +36,9 @@ def remaining_s(at_most: float) -> float:
     return at_most if deadline is None else max(0.0, min(at_most, deadline - time.monotonic() - _DEADLINE_SHAVE_S))
 
 
-def policy() -> Sequence[Layer]:
+def policy(most_calls: int) -> Sequence[Layer]:
     """The policy, as one reads it."""
-    return (map_errors, measure, continue_trace, require_deadline, refuse_unknown_fields)
+    return (map_errors, measure, limit_calls(most_calls), continue_trace, require_deadline, refuse_unknown_fields)
 
 
 class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -123,6 +123,26 @@ def measure(method: str, inner: Behaviour) -> Behaviour:
                 telemetry.logger().debug("call", method=name, code=code, duration_ms=round(elapsed * 1000, 1))
 
     return behaviour
+
+
+def limit_calls(most: int) -> Layer:
+    """Of all methods together. gRPC's own limit refuses without a time to come again: it stands behind this one."""
+    under_way = 0
+
+    def layer(_: str, inner: Behaviour) -> Behaviour:
+        async def behaviour(request: Any, context: Context) -> Any:
+            nonlocal under_way
+            if under_way >= most:
+                raise errors.overloaded(errors.DEFAULT_RETRY)
+            under_way += 1
+            try:
+                return await inner(request, context)
+            finally:
+                under_way -= 1
+
+        return behaviour
+
+    return layer
 
 
 def continue_trace(method: str, inner: Behaviour) -> Behaviour:

@@ -44,9 +44,10 @@ async def serving(
     await health_server.start()
 
     server = grpc.aio.server(
-        interceptors=[PolicyInterceptor([*policy(), *layers])],
+        interceptors=[PolicyInterceptor([*policy(settings.max_concurrent_calls), *layers])],
         options=_OPTIONS,
-        maximum_concurrent_rpcs=settings.max_concurrent_calls,
+        # Behind the policy's own limit, which says when to come again: for what comes faster than it can be told so.
+        maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,
     )
     for add in add_servicers:
         add(server)

@@ -27,7 +27,7 @@ class ChassisSettings(BaseSettings):
     drain_grace_s: float = Field(default=10.0, gt=0, description="Then calls under way may take this long.")
     relay_pace_s: float = Field(default=0.1, ge=0, description="Under load, from one batch of events to the next.")
     reflection: bool = Field(default=False, description="gRPC server reflection; on in the local stack, off in production.")
-    max_concurrent_calls: int = Field(default=1024, ge=1, description="Calls over this are refused by gRPC at once.")
+    max_concurrent_calls: int = Field(default=1024, ge=1, description="Calls at once; more are told when to come again.")
 
 
 def print_settings(settings: type[ChassisSettings]) -> None:

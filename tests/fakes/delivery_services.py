@@ -110,7 +110,7 @@ class _Auth(AuthServicer):
 
 @asynccontextmanager
 async def serving_deliveries(fake: FakeDelivery, address: str = "127.0.0.1:0") -> AsyncIterator[FakeDelivery]:
-    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy())], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy(most_calls=1000))], options=[("grpc.so_reuseport", 0)])
     add_otp(_Otp(fake), server)
     add_auth(_Auth(fake), server)
     port = server.add_insecure_port(address)

@@ -62,7 +62,7 @@ def notifier() -> Notifier:
 
 @pytest.fixture
 async def texts(notifier: Notifier) -> AsyncIterator[InboundTexts]:
-    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy())], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy(most_calls=1000))], options=[("grpc.so_reuseport", 0)])
     add_InboundServiceServicer_to_server(notifier, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

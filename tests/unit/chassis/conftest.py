@@ -46,7 +46,7 @@ async def nothing() -> None:
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy())], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy(most_calls=1000))], options=[("grpc.so_reuseport", 0)])
     servicer = Scripted(nothing)
     add_LockoutServiceServicer_to_server(servicer, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

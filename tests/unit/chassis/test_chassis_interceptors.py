@@ -1,7 +1,7 @@
 """The policy around every call."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import grpc
@@ -12,7 +12,7 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 
 from services.chassis import errors
-from services.chassis.interceptors import remaining_s, unknown_field
+from services.chassis.interceptors import limit_calls, remaining_s, unknown_field
 from tests.unit.chassis.conftest import Peer
 
 CANARY = "canary-51cd"
@@ -175,3 +175,29 @@ async def test_a_caller_who_hangs_up_cancels_the_work(peer: Peer) -> None:
     call.cancel()
     await asyncio.wait_for(cancelled.wait(), 5)
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.mark.row("M21")
+async def test_calls_over_the_limit_are_told_when_to_come_again_and_later_ones_get_in() -> None:
+    """Of all methods together, and whatever becomes of those that got in."""
+    going_on = asyncio.Event()
+
+    async def answer(request: str, _: Any) -> str:
+        if request == "too many":
+            raise AssertionError("it got in")
+        await going_on.wait()
+        if request == "fails":
+            raise ValueError
+        return request
+
+    limit, context = limit_calls(2), cast("Any", None)
+    one, another = limit("/one", answer), limit("/another", answer)
+    under_way = [asyncio.ensure_future(method("fails", context)) for method in (one, another)]
+    await asyncio.sleep(0)
+    for method in (one, another):
+        with pytest.raises(errors.ServiceError) as met:
+            await method("too many", context)
+        assert (met.value.reason, met.value.retry_after) == (errors.OVERLOADED, errors.DEFAULT_RETRY)
+    going_on.set()
+    assert [type(one) for one in await asyncio.gather(*under_way, return_exceptions=True)] == [ValueError] * 2
+    assert await asyncio.gather(one("a", context), another("b", context)) == ["a", "b"]
