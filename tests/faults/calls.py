@@ -55,7 +55,7 @@ class Call:
 
     session_id: of the session that it began, or that it was made with. contact: the number or address that it puts on file, or
     where its code is to go if that is an address. about: the trace of the call whose code it asks for. told: what the answer
-    says besides. lacks_time: it says "try again", and not when.
+    says besides. lacks_time: it says "try again", and not when. proof: of a captcha that it was given and others may have been.
     """
 
     kind: str
@@ -73,6 +73,7 @@ class Call:
     about: str = ""
     told: tuple[str, ...] = ()
     lacks_time: bool = False
+    proof: str = ""
 
     @property
     def is_unclear(self) -> bool:
@@ -201,10 +202,15 @@ class Client:
             call.answer = "INACTIVE"
         return call
 
+    async def solve_captcha(self, phone: str, origin: ClientContext) -> tuple[Call, ClientContext | None]:
+        """The origin with a proof."""
+        call = Call("solve_captcha", phone)
+        return call, await self._make(call, self._back_end.solved(origin))
+
     async def start(self, flow: str, phone: str, origin: ClientContext) -> tuple[Call, CodeSent | None]:
         """flow: recovery or registration, here and below."""
         method = self._back_end.start_recovery if flow == "recovery" else self._back_end.start_registration
-        call = Call(f"start_{flow}", phone)
+        call = Call(f"start_{flow}", phone, proof=origin.captcha_proof)
         return call, await self._make(call, method(phone, origin))
 
     async def confirm(self, flow: str, phone: str, grant: str, code: str, origin: ClientContext) -> tuple[Call, str | None]:

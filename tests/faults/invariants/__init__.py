@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tests.faults.history import History
-from tests.faults.invariants import answers, codes, contacts, deliveries, messages, publishing, rest, strikes, texts
+from tests.faults.invariants import answers, captchas, codes, contacts, deliveries, messages, publishing, rest, strikes, texts
 
 Invariant = Callable[[History], Sequence[str]]
 
@@ -24,6 +24,7 @@ INVARIANTS: dict[str, Invariant] = {
     "a block holds": strikes.a_block_is_lifted_by_a_new_password_alone,
     "lost attempts are unclear answers": strikes.attempts_were_lost_by_unclear_calls_alone,
     "codes: three tries, one use": codes.three_tries_and_one_use,
+    "a captcha is good once": captchas.no_two_calls_pass_with_one_proof,
     "texts are received once": texts.each_text_is_received_once_and_acts_for_its_sender_alone,
     "sent once": messages.nothing_is_sent_twice_but_what_is_reported_ambiguous,
     "on file is what was put there": contacts.what_is_on_file_is_what_was_put_there,

@@ -60,6 +60,7 @@ OUTCOMES: dict[str, dict[str, list[tuple[str, ...]]]] = {
     "start_at_office": _START_AT_OFFICE,
     "print_slip": _START_AT_OFFICE,
     "change_password": {OK: [("PasswordChanged", "SessionEnded")], **_GUESS},
+    "solve_captcha": {},
     "start_recovery": _START,
     "start_registration": _START,
     "confirm_recovery": _CONFIRM,
