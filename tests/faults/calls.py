@@ -20,11 +20,13 @@ from zasov.auth.v1.common_pb2 import (
     Session,
 )
 from zasov.auth.v1.staff_service_pb2 import (
+    ApproveContactChangeRequest,
     OnSlip,
     Slip,
     StartRecoveryAtOfficeRequest,
     StartRecoveryAtOfficeResponse,
     ToContactOnFile,
+    ToNewPhone,
 )
 from zasov.auth.v1.staff_service_pb2_grpc import StaffServiceStub
 from zasov.events.v1.auth_event_pb2 import RecoveryStartedAtOffice
@@ -55,7 +57,7 @@ class Call:
 
     session_id: of the session that it began, or that it was made with. contact: the number or address that it puts on file, or
     where its code is to go if that is an address. about: the trace of the call whose code it asks for. told: what the answer
-    says besides. lacks_time: it says "try again", and not when.
+    says besides. lacks_time: it says "try again", and not when. proof: of a captcha that it was given and others may have been.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Call:
     about: str = ""
     told: tuple[str, ...] = ()
     lacks_time: bool = False
+    proof: str = ""
 
     @property
     def is_unclear(self) -> bool:
@@ -109,6 +112,12 @@ class Client:
     async def sign_in(self, phone: str, guess: str, origin: ClientContext, timeout_s: float) -> tuple[Call, Session | None]:
         call = Call("sign_in", phone, guess=guess)
         return call, await self._make(call, self._back_end.sign_in(phone, guess, origin, timeout_s))
+
+    async def sign_in_after_move(self, phone: str, number: str, guess: str, origin: ClientContext) -> Call:
+        """phone: whose number this is, or was, when they registered: calls, accounts and passwords go by it for ever."""
+        call = Call("sign_in_by_former_phone" if number == phone else "sign_in_by_new_phone", phone, guess=guess)
+        await self._make(call, self._back_end.sign_in(number, guess, origin))
+        return call
 
     async def sign_in_by_number(
         self, phone: str, number: str, guess: str, origin: ClientContext, timeout_s: float
@@ -201,10 +210,15 @@ class Client:
             call.answer = "INACTIVE"
         return call
 
+    async def solve_captcha(self, phone: str, origin: ClientContext) -> tuple[Call, ClientContext | None]:
+        """The origin with a proof."""
+        call = Call("solve_captcha", phone)
+        return call, await self._make(call, self._back_end.solved(origin))
+
     async def start(self, flow: str, phone: str, origin: ClientContext) -> tuple[Call, CodeSent | None]:
         """flow: recovery or registration, here and below."""
         method = self._back_end.start_recovery if flow == "recovery" else self._back_end.start_registration
-        call = Call(f"start_{flow}", phone)
+        call = Call(f"start_{flow}", phone, proof=origin.captcha_proof)
         return call, await self._make(call, method(phone, origin))
 
     async def confirm(self, flow: str, phone: str, grant: str, code: str, origin: ClientContext) -> tuple[Call, str | None]:
@@ -225,9 +239,10 @@ class Client:
         call = Call("request_one_time", phone)
         return call, await self._make(call, self._back_end.request_temporary_password(phone, origin))
 
-    async def use_one_time(self, phone: str, password: str, origin: ClientContext) -> tuple[Call, str | None]:
+    async def use_one_time(self, phone: str, password: str, origin: ClientContext, at: str = "") -> tuple[Call, str | None]:
+        """at: their number, if it is another by now."""
         call = Call("use_one_time", phone)
-        return call, await self._make(call, self._back_end.sign_in_with_temporary_password(phone, password, origin))
+        return call, await self._make(call, self._back_end.sign_in_with_temporary_password(at or phone, password, origin))
 
     async def choose_permanent(
         self, phone: str, grant: str, password: str, origin: ClientContext
@@ -245,6 +260,20 @@ class Client:
         """OK: the notifier has acknowledged it. Unclear: it may come later, for the SMSC keeps it."""
         call = Call("propose" if proposed else "text", phone, new_password=proposed)
         await self._make(call, _acknowledged(handsets, phone, to, text))
+        return call
+
+    async def request_new_phone(self, phone: str, new: str) -> tuple[Call, str | None]:
+        """The id of the change."""
+        call = Call("request_new_phone", phone, contact=new)
+        started = await self._start_at_office(call, new_phone=ToNewPhone(phone=new))
+        return call, started and started.pending.change_id
+
+    async def approve_new_phone(self, phone: str, change_id: str, *, alone: bool) -> Call:
+        """alone: by the one who asked for it."""
+        call = Call("approve_own_request" if alone else "approve_new_phone", phone)
+        assertion = self._staff.assertion() if alone else self._staff.assertion(staff="petrova")
+        request = ApproveContactChangeRequest(staff_assertion=assertion, change_id=change_id, document_checked=True)
+        await self._make(call, self._back_end.call(self._office.ApproveContactChange, request))
         return call
 
     async def _start_at_office(self, call: Call, **how: Message) -> StartRecoveryAtOfficeResponse | None:

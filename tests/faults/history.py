@@ -47,12 +47,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Account:
-    """email, numbers: what is on file besides."""
+    """phone: by which they registered. handset: the phone on file, if it is another by now. email, numbers: what is on file
+    besides.
+    """
 
     phone: str
     credential_version: int
     email: str = ""
     numbers: frozenset[str] = frozenset()
+    handset: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,15 @@ class History:
                 if trace := self.trace_of.get(event.event_id):
                     found[trace].append(event)
         return found
+
+    @cached_property
+    def event_of(self) -> dict[UUID, Event]:
+        return {event.event_id: event for event in self.events}
+
+    @cached_property
+    def new_phones(self) -> dict[str, str]:
+        """By phone: the number that an office was asked to put on file instead."""
+        return {call.phone: call.contact for call in self.calls if call.kind == "request_new_phone"}
 
     def phone_of(self, challenge: UUID) -> str | None:
         """None: of a number that had no account then."""

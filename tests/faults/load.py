@@ -14,7 +14,7 @@ from tests.faults.inboxes import CODE, HALF, ONE_TIME, Inboxes
 from tests.faults.stage import DELIVERY_QUIET_S
 
 SIGNERS, CROWDS, RECOVERERS, CHANGERS, NEWCOMERS, STRANGERS, ONE_TIMERS = 6, 1, 2, 1, 2, 1, 2
-CUSTOMERS, MOVERS, LINKERS = 2, 1, 1
+CUSTOMERS, MOVERS, LINKERS, SHARERS, OFFICE_MOVERS = 2, 1, 1, 1, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
@@ -74,6 +74,8 @@ class Load:
             (self._customer, CUSTOMERS),
             (self._move, MOVERS),
             (self._link, LINKERS),
+            (self._share_a_captcha, SHARERS),
+            (self._move_at_office, OFFICE_MOVERS),
         ]
         self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
 
@@ -271,6 +273,44 @@ class Load:
             call, session = await self._client.choose_permanent(phone, grant, new, new_client())
         person.learn(call)
         person.session = session or person.session
+
+    async def _share_a_captcha(self) -> None:
+        """Gives one proof to two calls at once, and once more afterwards; for two numbers, that nothing else be in the way."""
+        async with self._anybody_at_rest() as person:
+            if person is None:
+                return
+            stranger = self._random.choice(self._strangers)
+            _, solved = await self._client.solve_captcha(person.phone, new_client())
+            if solved is not None:
+                both = person.phone, stranger
+                await asyncio.gather(*(self._client.start("recovery", phone, solved) for phone in both))
+                await self._client.start("recovery", self._random.choice(both), solved)
+        await asyncio.sleep(0.5)
+
+    async def _move_at_office(self) -> None:
+        """Has another number put on file by an office, and gets in by it. Whoever does is in nobody else's hands."""
+        person, new = Person(), new_phone()
+        await self._flow("registration", person)
+        if not person.passwords:
+            return
+        phone = person.phone
+        _, change = await self._client.request_new_phone(phone, new)
+        if change is None:
+            return
+        if self._random.random() < 0.3:
+            await self._client.approve_new_phone(phone, change, alone=True)
+        await self._client.approve_new_phone(phone, change, alone=False)
+        sent = await self._seen(self._inboxes.by_sms(new, ONE_TIME, "", 0))
+        if sent is None:
+            return
+        # The new number leads to the account by now, and the former one does not.
+        _, grant = await self._client.use_one_time(phone, sent, new_client(), new)
+        if grant is None:
+            return
+        call, _ = await self._client.choose_permanent(phone, grant, self._password("Chosen"), new_client())
+        person.learn(call)
+        for number in (new, phone):
+            await self._client.sign_in_after_move(phone, number, person.passwords[-1], new_client())
 
     async def _strange(self) -> None:
         """Numbers that nobody has: guarded alike."""

@@ -84,6 +84,7 @@ class Reader:
         for call in history.calls:
             if call.new_password is not None:
                 chosen.setdefault(call.phone, []).append(call.new_password)
+        moved = {new: phone for phone, new in history.new_phones.items()}
         streams: dict[UUID, list[asyncpg.Record]] = {}
         for event in sorted(events, key=lambda row: row["version"]):
             streams.setdefault(event["stream_id"], []).append(event)
@@ -91,8 +92,10 @@ class Reader:
         for row in rows:
             vault = self._vaults.open(row["account_id"], row["wrapped"])
             contact = vault.open_contact(row["contact"])
-            phone, numbers = contact.phone.e164, frozenset(one.text for one in contact.numbers)
-            history.accounts[row["account_id"]] = Account(phone, row["credential_version"], contact.email.lower(), numbers)
+            handset, numbers = contact.phone.e164, frozenset(one.text for one in contact.numbers)
+            phone = moved.get(handset, handset)
+            on_file = contact.email.lower(), numbers, handset if handset in moved else ""
+            history.accounts[row["account_id"]] = Account(phone, row["credential_version"], *on_file)
             state = AuthAccount(row["account_id"])
             for event in streams[row["account_id"]]:
                 if event["type"] not in _NEW_PASSWORD:

@@ -22,6 +22,8 @@ SWEEP_AGE_S = 5.0
 LONG_PAUSE_S = 6.5
 # So long after a code was sent it is said to be underway, whatever is known.
 DELIVERY_QUIET_S = 1.0
+# So long a number waits that an office is to put on file: a day, else.
+OFFICE_DELAY_S = 1.0
 # Not how long it may take on a quiet machine, but when waiting longer would tell nothing new.
 QUIET_WITHIN_S = 180.0
 
@@ -44,6 +46,8 @@ _SETTINGS: dict[str, dict[str, str]] = {
         "ZASOV_AUTH_DELIVERY_QUIET_S": str(DELIVERY_QUIET_S),
         # One member of staff is at work here, day and night.
         "ZASOV_AUTH_STAFF_DAILY_LIMIT": "1000000",
+        "ZASOV_AUTH_OFFICE_DELAY_S": str(OFFICE_DELAY_S),
+        "ZASOV_AUTH_OFFICE_LOOK_S": "0.5",
     },
     "otp": {
         "ZASOV_OTP_COOL_DOWN_S": "1",
@@ -134,6 +138,9 @@ async def _left_to_do(stack: Stack) -> list[str]:
 
 def _counts(service: str) -> list[tuple[str, str]]:
     counts = [("unpublished events", "SELECT count(*) FROM outbox")]
+    if service == "auth":
+        counts.append(("numbers to be put on file", "SELECT count(*) FROM contact_change WHERE due_at IS NOT NULL"))
+        counts.append(("numbers to be re-pointed", "SELECT count(*) FROM identifier_move"))
     if service == "lockout":
         counts.append(("open attempts", "SELECT count(*) FROM attempt"))
     if service == "notifier":

@@ -3,7 +3,19 @@
 from collections.abc import Callable, Sequence
 
 from tests.faults.history import History
-from tests.faults.invariants import answers, codes, contacts, deliveries, messages, publishing, rest, strikes, texts
+from tests.faults.invariants import (
+    answers,
+    captchas,
+    codes,
+    contacts,
+    deliveries,
+    messages,
+    moves,
+    publishing,
+    rest,
+    strikes,
+    texts,
+)
 
 Invariant = Callable[[History], Sequence[str]]
 
@@ -24,10 +36,13 @@ INVARIANTS: dict[str, Invariant] = {
     "a block holds": strikes.a_block_is_lifted_by_a_new_password_alone,
     "lost attempts are unclear answers": strikes.attempts_were_lost_by_unclear_calls_alone,
     "codes: three tries, one use": codes.three_tries_and_one_use,
+    "a captcha is good once": captchas.no_two_calls_pass_with_one_proof,
     "texts are received once": texts.each_text_is_received_once_and_acts_for_its_sender_alone,
     "sent once": messages.nothing_is_sent_twice_but_what_is_reported_ambiguous,
     "on file is what was put there": contacts.what_is_on_file_is_what_was_put_there,
     "a number leads to its account": contacts.a_number_leads_to_its_account,
+    "a new number takes two and time": moves.a_new_number_is_put_on_file_once_it_is_approved_and_due,
+    "a former number leads nowhere": moves.a_former_number_leads_nowhere,
     "contacts are listed as they are": contacts.contacts_are_listed_as_they_are,
     "delivery is told as it is": deliveries.delivery_is_told_as_the_notifier_knows_it,
     "sent where it belongs": messages.each_message_goes_where_it_belongs,

@@ -48,7 +48,7 @@ def a_number_leads_to_its_account(history: History) -> list[str]:
     found = []
     for event in history.of("auth", "LoginSucceeded", "LoginFailed"):
         call = history.call_behind(event.event_id)
-        if call is None or call.kind != "sign_in_by_number":
+        if call is None or call.kind not in ("sign_in_by_number", "sign_in_by_new_phone"):
             continue
         if event.kind == "LoginFailed" and not event.payload.identifier_known:
             found.append(f"the number of {call.phone} leads nowhere")

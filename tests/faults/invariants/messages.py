@@ -6,13 +6,19 @@ from uuid import UUID
 
 from tests.faults.history import Event, History, Sms
 from tests.faults.invariants.contacts import changes_what_is_told, emails
+from tests.faults.invariants.moves import handsets
 
 # Which events ask for a message. A new kind of notice joins with a line.
 _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
     ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
+<<<<<<< HEAD
     ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"), ("lockout", "AccountBlocked"),
     ("auth", "EmailWarned"), ("auth", "ContactChangeRequested"),
+=======
+    ("auth", "ContactChanged"), ("auth", "ContactChangeRequested"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"),
+    ("lockout", "AccountBlocked"),
+>>>>>>> w-faults
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device", "number_linked"})
@@ -47,7 +53,8 @@ def nothing_is_sent_twice_but_what_is_reported_ambiguous(history: History) -> li
     mailboxes = {history.parts.get(one): text.phone for text in history.texts for one in text.message_ids}
     for message in history.messages:
         to = mailboxes.get(message.notification_id) if message.channel == "email" else _phone_of(message, history)
-        excused[to or ""] += ambiguous[message.notification_id]
+        for handset in {to or "", history.new_phones.get(to or "", to or "")}:
+            excused[handset] += ambiguous[message.notification_id]
     found += [
         f"{count} texts on one handset are unknown to the notifier, {excused[phone]} were reported ambiguous"
         for phone, count in unknown.items()
@@ -80,7 +87,7 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
 
 
 def each_message_goes_where_it_belongs(history: History) -> list[str]:
-    """A code to the address that it is to prove, or that was chosen; what tells of a former address there; all else to the
+    """A code to the address that it is to prove, or that was chosen; what tells of a former contact there; all else to the
     phone on file.
     """
     _, replaced = emails(history)
@@ -93,7 +100,7 @@ def each_message_goes_where_it_belongs(history: History) -> list[str]:
             belongs = replaced.get(message.cause_event_id) or (
                 (call.contact if call and message.kind == "code" else "") or _phone_of(message, history)
             )
-            if belongs and text.phone != belongs.lower():
+            if belongs and text.phone not in handsets(message.cause_event_id, belongs.lower(), history):
                 found.append(f"a message of kind {message.kind} for {belongs} went to {text.phone}")
     return found
 

@@ -6,7 +6,13 @@ from zasov.events.v1 import notifier_event_pb2 as notifier
 
 from tests.faults.history import Text
 from tests.faults.invariants import INVARIANTS, violations
-from tests.unit.faults import test_spoilt_contacts, test_spoilt_guesses, test_spoilt_one_time, test_spoilt_records_and_answers
+from tests.unit.faults import (
+    test_spoilt_contacts,
+    test_spoilt_guesses,
+    test_spoilt_moves,
+    test_spoilt_one_time,
+    test_spoilt_records_and_answers,
+)
 from tests.unit.faults.conftest import PHONE, SECOND, Scribe
 
 
@@ -20,6 +26,7 @@ def test_each_invariant_has_a_history_that_breaks_it() -> None:
         *test_spoilt_records_and_answers.spoils.all,
         *test_spoilt_one_time.spoils.all,
         *test_spoilt_contacts.spoils.all,
+        *test_spoilt_moves.spoils.all,
     ]
     assert {name for name, _, _ in spoilt} == set(INVARIANTS)
 

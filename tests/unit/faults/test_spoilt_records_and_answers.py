@@ -4,11 +4,13 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from google.protobuf.message import Message
 from zasov.events.v1 import auth_event_pb2 as auth
 from zasov.events.v1 import otp_event_pb2 as otp
 
 from tests.faults.calls import OK
 from tests.faults.history import Text
+from tests.faults.invariants import violations
 from tests.unit.faults.conftest import FIRST, PHONE, SECOND, Scribe
 from tests.unit.faults.spoiling import Spoil, Spoils, assert_noticed
 
@@ -181,6 +183,40 @@ def a_code_was_tried_four_times(scribe: Scribe) -> None:
 def a_code_was_used_twice(scribe: Scribe) -> None:
     challenge = next(one.stream_id for one in scribe.history.events if one.kind == "OtpIssued")
     scribe.write("otp", challenge, otp.OtpVerified(), cause=scribe.call("confirm_recovery", OK))
+
+
+def start_with(scribe: Scribe, proof: str, answer: str, *written: Message) -> None:
+    call = scribe.call("start_recovery", answer)
+    call.proof = proof
+    for one in written:
+        scribe.write("otp", uuid4(), one, cause=call)
+
+
+def test_a_captcha_that_let_one_call_pass_breaks_nothing(scribe: Scribe) -> None:
+    """Of two at once the other was rejected; and nobody knows what became of a third."""
+    for proof in ("one", "another"):
+        start_with(scribe, proof, OK, otp.DecoyIssued())
+        start_with(scribe, proof, "CAPTCHA_REJECTED")
+        start_with(scribe, proof, "UNCLEAR")
+    assert violations(scribe.history) == []
+
+
+@spoils("a captcha is good once", "one captcha let 2 calls pass")
+def one_captcha_had_two_codes_sent(scribe: Scribe) -> None:
+    for _ in range(2):
+        start_with(scribe, "one", OK, otp.DecoyIssued())
+
+
+@spoils("a captcha is good once", "one captcha let 2 calls pass")
+def a_captcha_was_good_again_for_a_number_that_had_to_wait(scribe: Scribe) -> None:
+    start_with(scribe, "one", OK, otp.DecoyIssued())
+    start_with(scribe, "one", "COOL_DOWN")
+
+
+@spoils("a captcha is good once", "one captcha let 2 calls pass")
+def a_captcha_was_good_again_after_an_answer_was_lost(scribe: Scribe) -> None:
+    start_with(scribe, "one", "UNCLEAR", otp.DecoyIssued())
+    start_with(scribe, "one", OK, otp.DecoyIssued())
 
 
 @spoils("sent once", "arrived 2 times, 0 reported")
