@@ -12,13 +12,8 @@ from tests.faults.invariants.moves import handsets
 _ASK = {
     ("otp", "OtpIssued"), ("auth", "PasswordChanged"), ("auth", "PasswordReset"), ("auth", "PasswordProposalRefused"),
     ("auth", "SmsCommandNotUnderstood"), ("auth", "ContactReplaced"), ("auth", "SignedInFromNewDevice"),
-<<<<<<< HEAD
-    ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"), ("lockout", "AccountBlocked"),
-    ("auth", "EmailWarned"), ("auth", "ContactChangeRequested"),
-=======
-    ("auth", "ContactChanged"), ("auth", "ContactChangeRequested"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"),
-    ("lockout", "AccountBlocked"),
->>>>>>> w-faults
+    ("auth", "ContactChanged"), ("auth", "TemporaryPasswordUsed"), ("auth", "NumberLinked"), ("auth", "EmailWarned"),
+    ("auth", "ContactChangeRequested"), ("lockout", "AccountBlocked"),
 }  # fmt: skip
 # Told of once in a while: of two within it, one is void.
 _MAY_BE_QUIET = frozenset({"password_changed", "new_device", "number_linked"})
