@@ -109,7 +109,10 @@ def password_policy(field: str, failed: Mapping[str, str]) -> ServiceError:
 
 def grant_invalid() -> ServiceError:
     return ServiceError(
-        grpc.StatusCode.FAILED_PRECONDITION, GRANT_INVALID, "The grant is not of this flow and step, was used or has expired."
+        grpc.StatusCode.FAILED_PRECONDITION,
+        GRANT_INVALID,
+        "The grant is not of this flow and step, was used or has expired.",
+        violations={"grant": "not of this flow and step, used, or expired"},
     )
 
 

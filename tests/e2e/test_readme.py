@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from devstack.stack import Stack
 from tests.e2e.system import System
 
 _README = Path(__file__).parents[2] / "README.md"
@@ -22,3 +23,9 @@ async def test_the_example_of_the_readme_runs_against_a_running_stack(system: Sy
     assert done.returncode == 0, done.stderr
     assert "a code of 4 digits is on its way" in done.stdout
     assert (await system.handsets.wait("+79161234567", timeout=20)).text
+
+
+def test_the_readme_tells_what_stands_in_the_stacks_file_and_nothing_else(stack: Stack) -> None:
+    (table,) = re.findall(r"\| in `build/stack.json` \|.*?\n\n", _README.read_text(), re.DOTALL)
+    told = re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line))
+    assert sorted(told) == sorted(stack.describe())

@@ -27,8 +27,8 @@ from tests.integration.auth.suite import (
 KINDS = ["Registration", "Recovery"]
 
 
-def is_grant_invalid(refused: Refusal) -> bool:
-    return (refused.code, refused.reason) == ("FAILED_PRECONDITION", "GRANT_INVALID")
+def is_grant_invalid(error: Refusal) -> bool:
+    return (error.code, error.reason, list(error.violations)) == ("FAILED_PRECONDITION", "GRANT_INVALID", ["grant"])
 
 
 def shape(message: Any) -> dict[str, str]:
