@@ -70,7 +70,7 @@ test-stateful: install ## Calls in any order against an oracle, longer than `mak
 	@ZASOV_STATEFUL_EXAMPLES=$${ZASOV_STATEFUL_EXAMPLES:-400} $(PYTEST) tests/integration/stateful/test_stateful.py
 	@$(PYTEST) tests/integration/stateful/planted.py
 
-test-enumeration: install ## Whether times of answers tell known numbers from unknown ones (2,000 calls of each kind, minutes)
+test-enumeration: install ## Whether times of answers tell known numbers from unknown ones (2,000 calls a question, minutes)
 	@$(PY) -m bench.enumeration
 
 mutants: install ## Takes each guard out in turn and sees its test fail (ONLY=lockout, ONLY=B1, SLOW=1)
