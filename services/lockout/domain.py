@@ -13,6 +13,7 @@ from zasov.events.v1.lockout_event_pb2 import (
     AccountUnblocked,
     AttemptAbandoned,
     EpochRaised,
+    StrangerForgotten,
     StrikeRecorded,
     StrikesCleared,
 )
@@ -98,6 +99,13 @@ def decide_epoch(subject: Subject, epoch: int) -> list[Fact]:
     return facts
 
 
+def decide_forgotten(subject: Subject) -> list[Fact]:
+    """A stranger's block comes to its end (rule 12). An account's never does by waiting (M3)."""
+    if not subject.key.stranger or subject.blocked_at is None:
+        return []
+    return [Fact(StrangerForgotten(), is_public=False)]
+
+
 def evolve(subject: Subject, event: Message, occurred_at: datetime) -> Subject:
     """The state after one more event."""
     if isinstance(event, StrikeRecorded):
@@ -108,6 +116,8 @@ def evolve(subject: Subject, event: Message, occurred_at: datetime) -> Subject:
         return replace(subject, strikes=0)
     if isinstance(event, EpochRaised):
         return replace(subject, epoch=event.epoch, strikes=0, blocked_at=None)
+    if isinstance(event, StrangerForgotten):
+        return replace(subject, strikes=0, blocked_at=None)
     if isinstance(event, AttemptAbandoned | AccountUnblocked):
         return subject
     raise TypeError(f"{type(event).__name__} is not an event of a subject")

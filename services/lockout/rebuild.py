@@ -6,7 +6,14 @@ from datetime import UTC
 from typing import TypeAlias
 from uuid import UUID
 
-from zasov.events.v1.lockout_event_pb2 import EpochRaised, LimitTripped, LockoutEvent, StrikeRecorded, StrikesCleared
+from zasov.events.v1.lockout_event_pb2 import (
+    EpochRaised,
+    LimitTripped,
+    LockoutEvent,
+    StrangerForgotten,
+    StrikeRecorded,
+    StrikesCleared,
+)
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 
 from services.chassis import rebuild as chassis
@@ -37,7 +44,7 @@ NOT_REBUILT = {
 }
 
 # Internal whoever the subject is: they don't tell a stranger.
-_ALWAYS_INTERNAL = StrikesCleared | EpochRaised
+_ALWAYS_INTERNAL = StrikesCleared | EpochRaised | StrangerForgotten
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ async def _sweep_for_ever(settings: LockoutSettings, store: LockoutStore) -> Non
 
 
 async def _sweep_all(settings: LockoutSettings, store: LockoutStore) -> None:
+    await store.forget_strangers(timedelta(days=settings.stranger_block_days))
     while count := await store.sweep(timedelta(seconds=settings.sweep_age_s)):
         logger().warning("attempts were lost and count as wrong", count=count)
         if count < SWEEP_BATCH:

@@ -18,6 +18,9 @@ class LockoutSettings(ChassisSettings):
     admission_poll_s: float = Field(default=0.02, gt=0, description="How often a waiter looks for places freed elsewhere.")
     sweep_age_s: float = Field(default=60.0, ge=2, description="An open attempt of this age is lost and counts as wrong.")
     sweep_every_s: float = Field(default=5.0, gt=0, description="How often lost attempts are looked for.")
+    stranger_block_days: int = Field(
+        default=396, ge=1, description="How long a number that nobody has stays blocked: thirteen months."
+    )
     stream_partitions: int = Field(default=4, ge=1, description="Partitions of the topics; the same for all of them.")
     stream_session_timeout_s: float = Field(default=10.0, gt=0, description="After this a dead stream's partitions move.")
     stream_beat_s: float = Field(default=5.0, gt=0, description="How often the stream shows that soft limits are kept.")

@@ -20,6 +20,7 @@ from services.lockout.domain import (
     decide_abandoned,
     decide_epoch,
     decide_failure,
+    decide_forgotten,
     decide_success,
     fold,
 )
@@ -178,6 +179,22 @@ class LockoutStore:
                     line = lines.enter_context(self._trace.step("abandon", subject=subject_id, attempt=attempt_id))
                     await self._close_as_wrong(connection, subject_id, attempt_id, decide_abandoned, line)
         return len(lost)
+
+    async def forget_strangers(self, age: timedelta) -> int:
+        """Rule 12: ends the longest blocks of identifiers that resolve to nothing, those older than this, up to SWEEP_BATCH.
+        Returns how many it found; one that another server has ended meanwhile is left as it is.
+        """
+        found = await self._database.fetch(
+            "SELECT subject_id FROM subject WHERE stranger AND blocked_at < clock_timestamp() - $1::interval"
+            " ORDER BY blocked_at LIMIT $2",
+            age,
+            SWEEP_BATCH,
+        )
+        for row in found:
+            async with self._waker.transaction() as connection:
+                subject, version = await _lock(connection, row["subject_id"])
+                await _append(connection, subject, version, decide_forgotten(subject))
+        return len(found)
 
     async def raise_epoch(self, key: SubjectKey, epoch: int) -> int:
         """Rule 9. Returns the epoch held now."""

@@ -337,3 +337,18 @@ async def test_the_oldest_lost_attempt_is_swept_first(lockout: Lockout, monkeypa
     assert await lockout.store.sweep(MINUTE) == 1
     assert (await lockout.state(oldest))[0] == 1
     assert (await lockout.state(younger))[0] == 0
+
+
+@pytest.mark.row("M3")
+async def test_a_strangers_block_ends_after_its_time_and_an_accounts_never(lockout: Lockout, server: Server) -> None:
+    stranger, account = Someone(stranger=True), Someone()
+    for who in (stranger, account):
+        await lockout.strike(who, 3)
+    assert await lockout.store.forget_strangers(timedelta(hours=1)) == 0, "not yet"
+    assert await lockout.state(stranger) == (3, True, 0, 0)
+    assert await lockout.store.forget_strangers(timedelta(0)) == 1
+    assert await lockout.state(stranger) == (0, False, 0, 0)
+    assert await lockout.state(account) == (3, True, 0, 0)
+    assert (await lockout.events(stranger))[-1] == "StrangerForgotten"
+    assert (await server.admit(stranger, uuid4())).WhichOneof("outcome") == "admitted"
+    assert await lockout.store.forget_strangers(timedelta(0)) == 0

@@ -19,6 +19,7 @@ from services.lockout.domain import (
     decide_abandoned,
     decide_epoch,
     decide_failure,
+    decide_forgotten,
     decide_success,
     evolve,
     fold,
@@ -42,6 +43,15 @@ def struck(times: int, key: SubjectKey = KEY, epoch: int = 0) -> Subject:
 
 def kinds(facts: list[Fact]) -> list[str]:
     return [type_of(fact.payload) for fact in facts]
+
+
+@pytest.mark.row("M3")
+def test_a_strangers_block_can_be_forgotten_and_nothing_else() -> None:
+    forgotten = decide_forgotten(struck(3, STRANGER))
+    assert kinds(forgotten) == ["StrangerForgotten"]
+    assert not forgotten[0].is_public
+    assert fold(struck(3, STRANGER), forgotten, NOW) == Subject(STRANGER)
+    assert decide_forgotten(struck(2, STRANGER)) == decide_forgotten(struck(3)) == []
 
 
 @dataclass(frozen=True)

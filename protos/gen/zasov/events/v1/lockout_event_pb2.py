@@ -26,31 +26,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/events/v1/lockout_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\x9b\x04\n\x0cLockoutEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12:\n\x0fstrike_recorded\x18\n \x01(\x0b\x32\x1f.zasov.events.v1.StrikeRecordedH\x00\x12:\n\x0f\x61\x63\x63ount_blocked\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.AccountBlockedH\x00\x12>\n\x11\x61\x63\x63ount_unblocked\x18\x0c \x01(\x0b\x32!.zasov.events.v1.AccountUnblockedH\x00\x12>\n\x11\x61ttempt_abandoned\x18\r \x01(\x0b\x32!.zasov.events.v1.AttemptAbandonedH\x00\x12\x36\n\rlimit_tripped\x18\x0e \x01(\x0b\x32\x1d.zasov.events.v1.LimitTrippedH\x00\x12\x36\n\rlimit_cleared\x18\x0f \x01(\x0b\x32\x1d.zasov.events.v1.LimitClearedH\x00\x12:\n\x0fstrikes_cleared\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.StrikesClearedH\x00\x12\x34\n\x0c\x65poch_raised\x18\x11 \x01(\x0b\x32\x1c.zasov.events.v1.EpochRaisedH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x0eStrikeRecorded\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07strikes\x18\x04 \x01(\x05\x12\x12\n\nattempt_id\x18\x05 \x01(\t\"d\n\x0e\x41\x63\x63ountBlocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"f\n\x10\x41\x63\x63ountUnblocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"W\n\x10\x41ttemptAbandoned\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\x0b\x61\x64mitted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x0cLimitTripped\x12\x32\n\tdimension\x18\x01 \x01(\x0e\x32\x1f.zasov.events.v1.LimitDimension\x12\x11\n\tpseudonym\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x0cLimitCleared\x12\x32\n\tdimension\x18\x01 \x01(\x0e\x32\x1f.zasov.events.v1.LimitDimension\x12\x11\n\tpseudonym\x18\x02 \x01(\t\"$\n\x0eStrikesCleared\x12\x12\n\nattempt_id\x18\x01 \x01(\t\"a\n\x0b\x45pochRaised\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03*\xdb\x02\n\x0eLimitDimension\x12\x1f\n\x1bLIMIT_DIMENSION_UNSPECIFIED\x10\x00\x12\"\n\x1eLIMIT_DIMENSION_FAILURES_BY_IP\x10\x01\x12&\n\"LIMIT_DIMENSION_FAILURES_BY_SUBNET\x10\x02\x12\x1f\n\x1bLIMIT_DIMENSION_CODES_BY_IP\x10\x03\x12#\n\x1fLIMIT_DIMENSION_CODES_BY_SUBNET\x10\x04\x12%\n!LIMIT_DIMENSION_FAILURES_BY_RANGE\x10\x05\x12&\n\"LIMIT_DIMENSION_FAILURES_BY_SYSTEM\x10\x06\x12\"\n\x1eLIMIT_DIMENSION_CODES_BY_RANGE\x10\x07\x12#\n\x1fLIMIT_DIMENSION_CODES_BY_SYSTEM\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/events/v1/lockout_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xdd\x04\n\x0cLockoutEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12:\n\x0fstrike_recorded\x18\n \x01(\x0b\x32\x1f.zasov.events.v1.StrikeRecordedH\x00\x12:\n\x0f\x61\x63\x63ount_blocked\x18\x0b \x01(\x0b\x32\x1f.zasov.events.v1.AccountBlockedH\x00\x12>\n\x11\x61\x63\x63ount_unblocked\x18\x0c \x01(\x0b\x32!.zasov.events.v1.AccountUnblockedH\x00\x12>\n\x11\x61ttempt_abandoned\x18\r \x01(\x0b\x32!.zasov.events.v1.AttemptAbandonedH\x00\x12\x36\n\rlimit_tripped\x18\x0e \x01(\x0b\x32\x1d.zasov.events.v1.LimitTrippedH\x00\x12\x36\n\rlimit_cleared\x18\x0f \x01(\x0b\x32\x1d.zasov.events.v1.LimitClearedH\x00\x12:\n\x0fstrikes_cleared\x18\x10 \x01(\x0b\x32\x1f.zasov.events.v1.StrikesClearedH\x00\x12\x34\n\x0c\x65poch_raised\x18\x11 \x01(\x0b\x32\x1c.zasov.events.v1.EpochRaisedH\x00\x12@\n\x12stranger_forgotten\x18\x12 \x01(\x0b\x32\".zasov.events.v1.StrangerForgottenH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x0eStrikeRecorded\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07strikes\x18\x04 \x01(\x05\x12\x12\n\nattempt_id\x18\x05 \x01(\t\"d\n\x0e\x41\x63\x63ountBlocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"f\n\x10\x41\x63\x63ountUnblocked\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"W\n\x10\x41ttemptAbandoned\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12/\n\x0b\x61\x64mitted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x0cLimitTripped\x12\x32\n\tdimension\x18\x01 \x01(\x0e\x32\x1f.zasov.events.v1.LimitDimension\x12\x11\n\tpseudonym\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\x0cLimitCleared\x12\x32\n\tdimension\x18\x01 \x01(\x0e\x32\x1f.zasov.events.v1.LimitDimension\x12\x11\n\tpseudonym\x18\x02 \x01(\t\"$\n\x0eStrikesCleared\x12\x12\n\nattempt_id\x18\x01 \x01(\t\"a\n\x0b\x45pochRaised\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12/\n\ncredential\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.Credential\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"\x13\n\x11StrangerForgotten*\xdb\x02\n\x0eLimitDimension\x12\x1f\n\x1bLIMIT_DIMENSION_UNSPECIFIED\x10\x00\x12\"\n\x1eLIMIT_DIMENSION_FAILURES_BY_IP\x10\x01\x12&\n\"LIMIT_DIMENSION_FAILURES_BY_SUBNET\x10\x02\x12\x1f\n\x1bLIMIT_DIMENSION_CODES_BY_IP\x10\x03\x12#\n\x1fLIMIT_DIMENSION_CODES_BY_SUBNET\x10\x04\x12%\n!LIMIT_DIMENSION_FAILURES_BY_RANGE\x10\x05\x12&\n\"LIMIT_DIMENSION_FAILURES_BY_SYSTEM\x10\x06\x12\"\n\x1eLIMIT_DIMENSION_CODES_BY_RANGE\x10\x07\x12#\n\x1fLIMIT_DIMENSION_CODES_BY_SYSTEM\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.lockout_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIMITDIMENSION']._serialized_start=1466
-  _globals['_LIMITDIMENSION']._serialized_end=1813
+  _globals['_LIMITDIMENSION']._serialized_start=1553
+  _globals['_LIMITDIMENSION']._serialized_end=1900
   _globals['_LOCKOUTEVENT']._serialized_start=118
-  _globals['_LOCKOUTEVENT']._serialized_end=657
-  _globals['_STRIKERECORDED']._serialized_start=660
-  _globals['_STRIKERECORDED']._serialized_end=797
-  _globals['_ACCOUNTBLOCKED']._serialized_start=799
-  _globals['_ACCOUNTBLOCKED']._serialized_end=899
-  _globals['_ACCOUNTUNBLOCKED']._serialized_start=901
-  _globals['_ACCOUNTUNBLOCKED']._serialized_end=1003
-  _globals['_ATTEMPTABANDONED']._serialized_start=1005
-  _globals['_ATTEMPTABANDONED']._serialized_end=1092
-  _globals['_LIMITTRIPPED']._serialized_start=1095
-  _globals['_LIMITTRIPPED']._serialized_end=1239
-  _globals['_LIMITCLEARED']._serialized_start=1241
-  _globals['_LIMITCLEARED']._serialized_end=1326
-  _globals['_STRIKESCLEARED']._serialized_start=1328
-  _globals['_STRIKESCLEARED']._serialized_end=1364
-  _globals['_EPOCHRAISED']._serialized_start=1366
-  _globals['_EPOCHRAISED']._serialized_end=1463
+  _globals['_LOCKOUTEVENT']._serialized_end=723
+  _globals['_STRIKERECORDED']._serialized_start=726
+  _globals['_STRIKERECORDED']._serialized_end=863
+  _globals['_ACCOUNTBLOCKED']._serialized_start=865
+  _globals['_ACCOUNTBLOCKED']._serialized_end=965
+  _globals['_ACCOUNTUNBLOCKED']._serialized_start=967
+  _globals['_ACCOUNTUNBLOCKED']._serialized_end=1069
+  _globals['_ATTEMPTABANDONED']._serialized_start=1071
+  _globals['_ATTEMPTABANDONED']._serialized_end=1158
+  _globals['_LIMITTRIPPED']._serialized_start=1161
+  _globals['_LIMITTRIPPED']._serialized_end=1305
+  _globals['_LIMITCLEARED']._serialized_start=1307
+  _globals['_LIMITCLEARED']._serialized_end=1392
+  _globals['_STRIKESCLEARED']._serialized_start=1394
+  _globals['_STRIKESCLEARED']._serialized_end=1430
+  _globals['_EPOCHRAISED']._serialized_start=1432
+  _globals['_EPOCHRAISED']._serialized_end=1529
+  _globals['_STRANGERFORGOTTEN']._serialized_start=1531
+  _globals['_STRANGERFORGOTTEN']._serialized_end=1550
 # @@protoc_insertion_point(module_scope)

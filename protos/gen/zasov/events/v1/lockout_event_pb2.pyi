@@ -84,6 +84,7 @@ class LockoutEvent(_message.Message):
     LIMIT_CLEARED_FIELD_NUMBER: _builtins.int
     STRIKES_CLEARED_FIELD_NUMBER: _builtins.int
     EPOCH_RAISED_FIELD_NUMBER: _builtins.int
+    STRANGER_FORGOTTEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def meta(self) -> _meta_pb2.EventMeta:
         """What every event carries."""
@@ -108,6 +109,10 @@ class LockoutEvent(_message.Message):
     def epoch_raised(self) -> Global___EpochRaised:
         """Internal: never published."""
 
+    @_builtins.property
+    def stranger_forgotten(self) -> Global___StrangerForgotten:
+        """Internal: never published."""
+
     def __init__(
         self,
         *,
@@ -120,12 +125,13 @@ class LockoutEvent(_message.Message):
         limit_cleared: Global___LimitCleared | None = ...,
         strikes_cleared: Global___StrikesCleared | None = ...,
         epoch_raised: Global___EpochRaised | None = ...,
+        stranger_forgotten: Global___StrangerForgotten | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account_blocked", b"account_blocked", "account_unblocked", b"account_unblocked", "attempt_abandoned", b"attempt_abandoned", "epoch_raised", b"epoch_raised", "event", b"event", "limit_cleared", b"limit_cleared", "limit_tripped", b"limit_tripped", "meta", b"meta", "strike_recorded", b"strike_recorded", "strikes_cleared", b"strikes_cleared"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account_blocked", b"account_blocked", "account_unblocked", b"account_unblocked", "attempt_abandoned", b"attempt_abandoned", "epoch_raised", b"epoch_raised", "event", b"event", "limit_cleared", b"limit_cleared", "limit_tripped", b"limit_tripped", "meta", b"meta", "stranger_forgotten", b"stranger_forgotten", "strike_recorded", b"strike_recorded", "strikes_cleared", b"strikes_cleared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_blocked", b"account_blocked", "account_unblocked", b"account_unblocked", "attempt_abandoned", b"attempt_abandoned", "epoch_raised", b"epoch_raised", "event", b"event", "limit_cleared", b"limit_cleared", "limit_tripped", b"limit_tripped", "meta", b"meta", "strike_recorded", b"strike_recorded", "strikes_cleared", b"strikes_cleared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_blocked", b"account_blocked", "account_unblocked", b"account_unblocked", "attempt_abandoned", b"attempt_abandoned", "epoch_raised", b"epoch_raised", "event", b"event", "limit_cleared", b"limit_cleared", "limit_tripped", b"limit_tripped", "meta", b"meta", "stranger_forgotten", b"stranger_forgotten", "strike_recorded", b"strike_recorded", "strikes_cleared", b"strikes_cleared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["strike_recorded", "account_blocked", "account_unblocked", "attempt_abandoned", "limit_tripped", "limit_cleared", "strikes_cleared", "epoch_raised"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["strike_recorded", "account_blocked", "account_unblocked", "attempt_abandoned", "limit_tripped", "limit_cleared", "strikes_cleared", "epoch_raised", "stranger_forgotten"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -372,3 +378,20 @@ class EpochRaised(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EpochRaised: _TypeAlias = EpochRaised  # noqa: Y015
+
+@_typing.final
+class StrangerForgotten(_message.Message):
+    """The guard of an identifier that resolves to nothing was blocked for thirteen months: it is as if nobody had ever guessed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrangerForgotten: _TypeAlias = StrangerForgotten  # noqa: Y015
