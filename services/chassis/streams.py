@@ -158,8 +158,8 @@ class Consumer:
                     uncommitted[partition] = busy.pop(partition).result()
                 # Each commit is a write of Kafka's own; what is read twice for want of one has no second effect.
                 if uncommitted and time.monotonic() >= commit_at:
-                    await self._commit(consumer, uncommitted)
-                    uncommitted, commit_at = {}, time.monotonic() + _COMMIT_INTERVAL_S
+                    uncommitted = await self._commit(consumer, uncommitted)
+                    commit_at = time.monotonic() + _COMMIT_INTERVAL_S
         finally:
             for work in busy.values():
                 work.cancel()
@@ -196,12 +196,21 @@ class Consumer:
             return
         await handle_until_done(record, topic, handler, self.dead_letter, self.handler_timeout_s)
 
-    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """What is left to be committed. Nothing may be dropped that is still ours: where no record follows, the group would be
+        told to be behind for ever.
+        """
+        assigned = consumer.assignment()
+        # A partition that went elsewhere is read again there, and effects are idempotent; naming it would fail the others.
+        held = {partition: offset for partition, offset in offsets.items() if partition in assigned}
+        if not held:
+            return {}
         try:
-            await consumer.commit(dict(offsets))
+            await consumer.commit(held)
         except KafkaError as error:
-            # The partition went elsewhere, or Kafka is away: the records come again, and their effects are idempotent.
             logger().warning("offsets not committed", group=self.group, error=error_name(error))
+            return held
+        return {}
 
 
 async def handle_until_done(
