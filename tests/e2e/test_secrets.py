@@ -3,12 +3,15 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from devstack.stack import Stack
 from devstack.story import PASSWORDS, Story
 from devstack.wiring import CAPTCHA_TEXT
+from services.lockout.topics import DEAD_LETTERS
 from tests.e2e import errands
 from tests.e2e.canaries import OverheardBackEnd, as_they_may_lie
 from tests.e2e.places import contents, folder
@@ -50,6 +53,24 @@ async def test_nothing_secret_or_personal_leaves_the_places_where_it_belongs(ove
     assert any(b"LoginFailed" in content for name, content in places.items() if name.startswith("kafka"))
     found = [(name, canary) for name, content in places.items() for canary in canaries if canary in content]
     assert found == []
+
+
+async def test_the_scan_sees_every_part_of_a_record_a_span_a_log_line_and_what_is_measured(own_system: System) -> None:
+    stack, kinds = own_system.stack, {"key": "kafka", "value": "kafka", "header": "kafka", "trace": "trace", "log": "log"}
+    planted = {place: f"canary-{token_hex(8)}".encode() for place in kinds}
+    producer = AIOKafkaProducer(bootstrap_servers=stack.at.kafka)
+    await producer.start()
+    try:
+        headers = [("planted", planted["header"])]
+        await producer.send_and_wait(DEAD_LETTERS, planted["value"], planted["key"], headers=headers)
+    finally:
+        await producer.stop()
+    for kind, folder_of_it in (("trace", stack.at.traces), ("log", stack.state_dir / "logs")):
+        (folder_of_it / "planted.jsonl").write_bytes(planted[kind])
+    places = await contents(own_system)
+    for place, canary in planted.items():
+        assert [name.split(" ")[0] for name, content in places.items() if canary in content] == [kinds[place]], place
+    assert all(b"zasov_" in content for name, content in places.items() if name.startswith("metrics"))
 
 
 def test_the_scan_sees_what_it_looks_for(tmp_path: Path) -> None:
