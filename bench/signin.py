@@ -63,7 +63,7 @@ async def measure(addresses: dict[str, Any], back_end: BackEnd, handsets: Handse
             build_ceilings.append(await _ceiling(cores, build))
         spent, own = Usage(pids), time.process_time()
         load = await _load(people, seconds=LOAD_S)
-        # What it leaves to the relay and the stream is its work too.
+        # What it leaves to the relays is its work too; the stream is then at most a batch behind.
         await _until_published(addresses)
         for name, seconds in {**spent.since(), "bench client": time.process_time() - own}.items():
             usage[name] += seconds
