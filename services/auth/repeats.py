@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,32 +50,24 @@ class _Mine:
 
 
 class Repeats:
-    """A layer around each method whose request says who the client is.
+    """A layer around each method whose request says who the client is. key: 32 bytes."""
 
-    key: 32 bytes. early: by method, what refuses a call before anything is stored of it; raises ServiceError.
-    """
-
-    def __init__(
-        self, database: Database, key: bytes, shielded: Shielded, early: Mapping[str, Callable[[], None]] | None = None
-    ) -> None:
+    def __init__(self, database: Database, key: bytes, shielded: Shielded) -> None:
         self._database = database
         self._names = hmac.digest(key, b"names of requests", hashlib.sha256)
         self._seal = Seal(hmac.digest(key, b"kept answers", hashlib.sha256))
         self._shielded = shielded
-        self._early = early or {}
 
     def layer(self, method: str, inner: Behaviour) -> Behaviour:
         of = descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
         if "client" not in of.input_type.fields_by_name:
             return inner
         answer_type = message_factory.GetMessageClass(of.output_type)
-        refuse_early = self._early.get(method, lambda: None)
 
         async def behaviour(request: Any, context: Context) -> Any:
             if not request.client.request_id:
                 return await inner(request, context)
             request_id = _uuid(request.client.request_id)
-            refuse_early()
             key, body = self._mac(method, request_id.bytes), self._mac(method, request.SerializeToString(deterministic=True))
             # What was begun goes on though the caller hangs up: whoever repeats it wants to know what it came to.
             return await asyncio.shield(self._shielded.start(once(key, body, request, context)))

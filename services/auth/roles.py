@@ -144,7 +144,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         notices = notices_of(settings, database, accounts)
         changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
         contact_changes = ContactChanges(accounts, changes)
-        repeats = Repeats(database, flows_key, shielded, {SIGN_IN: line.refuse_if_full})
+        repeats = Repeats(database, flows_key, shielded)
         housekeeping = [flows.remove_expired, used_captchas.remove_expired, repeats.remove_expired]
         staffed: tuple[Office, StaffDesk] | None = None
         if settings.office_recovery:
@@ -174,7 +174,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
         life.keep_running(_tidy_for_ever(*housekeeping), "housekeeping")
         names = (*SERVICE_NAMES, STAFF_SERVICE) if staffed else SERVICE_NAMES
-        async with serving(settings, life, [add], names, [repeats.layer]):
+        async with serving(settings, life, [add], names, [repeats.layer], {SIGN_IN: line.refuse_if_full}):
             await life.stopping()
 
 

@@ -1,12 +1,13 @@
 """What happens to every call, in order: the list in `policy()` is the whole policy.
 
-Outermost first. Only the outermost aborts; everything below raises.
+Outermost first. Only the outermost aborts; everything below raises. Before all of it stands the door: what a service knows it
+cannot serve is refused there, at about half of the cost.
 """
 
 from __future__ import annotations  # grpc.RpcMethodHandler is generic in its stubs alone
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -22,6 +23,8 @@ from services.chassis.postgres import AWAY
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 Layer = Callable[[str, Behaviour], Behaviour]
+# By method, what refuses a call before its request is received: raises ServiceError.
+Door = Mapping[str, Callable[[], None]]
 
 MINIMUM_DEADLINE_S = 0.1
 # Kept back from what is passed on, so that this service can still report that the other one took too long.
@@ -42,10 +45,11 @@ def policy(most_calls: int) -> Sequence[Layer]:
 
 
 class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Wraps every unary method in the layers once, when it is first called."""
+    """Wraps every unary method in the layers once, when it is first called. door: asked before each call."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], door: Door | None = None) -> None:
         self._layers = layers
+        self._door = {} if door is None else door
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -53,6 +57,12 @@ class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
+        refuse = self._door.get(details.method)
+        if refuse is not None:
+            try:
+                refuse()
+            except ServiceError as error:
+                return _turned_away(details.method, error)
         wrapped = self._wrapped.get(details.method)
         if wrapped is not None:
             return wrapped
@@ -69,6 +79,16 @@ class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         )
         self._wrapped[details.method] = wrapped
         return wrapped
+
+
+def _turned_away(method: str, error: ServiceError) -> grpc.RpcMethodHandler[Any, Any]:
+    """As if it took a stream: gRPC answers such a call without having received its request."""
+
+    async def behaviour(_: Any, context: Context) -> None:
+        metrics.RPC_SECONDS.labels(method.rpartition("/")[2], error.code.name).observe(0.0)
+        await context.abort_with_status(errors.to_status(error))  # type: ignore[attr-defined]
+
+    return grpc.stream_unary_rpc_method_handler(behaviour)
 
 
 def map_errors(method: str, inner: Behaviour) -> Behaviour:

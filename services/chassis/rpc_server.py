@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from services.chassis.interceptors import Layer, PolicyInterceptor, policy
+from services.chassis.interceptors import Door, Layer, PolicyInterceptor, policy
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.settings import ChassisSettings
 
@@ -31,10 +31,11 @@ async def serving(
     add_servicers: Sequence[Callable[[grpc.aio.Server], None]],
     service_names: Sequence[str],
     layers: Sequence[Layer] = (),
+    door: Door | None = None,
 ) -> AsyncIterator[None]:
     """Serves while the body runs; afterwards not ready, a pause for endpoints to notice, then calls under way may end.
 
-    layers: what the service itself wraps its methods in, within the policy.
+    layers: what the service itself wraps its methods in, within the policy. door: what it asks before anything of that.
     """
     health = HealthServicer()
     await health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -44,7 +45,7 @@ async def serving(
     await health_server.start()
 
     server = grpc.aio.server(
-        interceptors=[PolicyInterceptor([*policy(settings.max_concurrent_calls), *layers])],
+        interceptors=[PolicyInterceptor([*policy(settings.max_concurrent_calls), *layers], door)],
         options=_OPTIONS,
         # Behind the policy's own limit, which says when to come again: for what comes faster than it can be told so.
         maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,

@@ -103,6 +103,9 @@ class Guesses:
         return await asyncio.shield(task)
 
     async def _make(self, guess: Guess, on_right: OnRight[R]) -> R:
+        await self._line.turn()
+        if not guess.may_start():
+            raise unavailable()
         try:
             admission, loaded = await self._admit_current_version(guess)
         except _BlockHolds as block:

@@ -18,6 +18,11 @@ from services.chassis.errors import overloaded
 
 T = TypeVar("T")
 
+# How many hashes of each thread may be let in at once, and how much faster than they are hashed after that: a thread must
+# find the next one ready, and to have ready what comes seconds later takes from those who are hashed now.
+_READY = 8
+_AHEAD = 1.5
+
 
 class Place:
     """A reserved place in the line, not a thread. A context manager; leaving it frees the place once its work has ended."""
@@ -58,6 +63,7 @@ class HashingLine:
         self._taken = 0
         self._by_subject: Counter[UUID] = Counter()
         self._seconds_a_hash = 0.02
+        self._next_turn = 0.0
         # What a guess at somebody unknown is tested against: same parameters, same time.
         self.dummy_hash = hasher.hash("nobody's password")
 
@@ -80,6 +86,20 @@ class HashingLine:
         if held >= min(self._per_subject, share):
             raise overloaded(self._until_free())
         self._by_subject[subject] += 1
+
+    async def turn(self) -> None:
+        """Waits until it makes sense to begin. What a crowd has admitted and read for it would wait long for a thread, and
+        all at once it keeps everybody else waiting, those too who are only refused.
+        """
+        if (wait := self._until_turn(time.monotonic())) > 0:
+            await asyncio.sleep(wait)
+
+    def _until_turn(self, now: float) -> float:
+        """Seconds. Taking a turn, in the order of asking (GCRA)."""
+        apart = self._seconds_a_hash / self._threads / _AHEAD
+        turn = max(self._next_turn, now - apart * (_READY * self._threads - 1))
+        self._next_turn = turn + apart
+        return turn - now
 
     def leave(self, subject: UUID | None) -> None:
         self._taken -= 1

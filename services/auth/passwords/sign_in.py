@@ -44,10 +44,6 @@ class SignIn:
         self._session_lifetime = session_lifetime
         self._captcha = captcha
 
-    def refuse_if_full(self) -> None:
-        """Before the request is even read: most calls of an overload end here. Raises ServiceError RESOURCE_EXHAUSTED."""
-        self._line.refuse_if_full()
-
     async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[UUID, NewSession, str]:
         """The account, its new session and the session's token. Raises ServiceError as SignInService documents."""
         with self._line.reserve() as place:

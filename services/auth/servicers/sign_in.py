@@ -23,7 +23,6 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
         self._region = region
 
     async def SignIn(self, request: sign_in_service_pb2.SignInRequest, context: Context) -> sign_in_service_pb2.SignInResponse:
-        self._sign_in.refuse_if_full()
         identifier = identifier_in(request, self._region)
         password = normalise(request.password, "password")
         begun = await self._sign_in.sign_in(identifier, password, check_client(request.client))

@@ -151,8 +151,34 @@ async def test_a_wrong_guess_whose_turn_comes_too_late_is_neither_stored_nor_tol
     assert len(stored) == 1, "the other one's alone"
 
 
-async def test_an_attempt_that_may_not_start_is_given_back_and_never_evaluated(bench: Bench) -> None:
+@pytest.mark.row("M21")
+async def test_who_has_no_time_left_when_the_turn_comes_is_never_admitted(bench: Bench) -> None:
     bench.may_start = lambda: False
+    no_outcome(await refused(bench.guess()))
+    assert bench.steps == ["reserve"]
+
+
+@pytest.mark.row("M21")
+async def test_a_crowd_of_guesses_is_not_admitted_all_at_once(bench: Bench) -> None:
+    bench.line._seconds_a_hash, bench.lockout.epoch = 60.0, 0
+    bench.hasher.gate.clear()
+    crowd = []
+    for _ in range(10):
+        bench.guard = uuid4()
+        crowd.append(asyncio.ensure_future(bench.guess(known=False)))
+        await asyncio.sleep(0)
+    await until(lambda: bench.steps.count("load") == 8)
+    assert (bench.steps.count("reserve"), bench.steps.count("admit")) == (10, 8)
+    bench.hasher.gate.set()
+    assert {(await refused(one)).reason for one in crowd[:8]} == {"CREDENTIALS_REJECTED"}
+    for task in list(bench.shielded._under_way):
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_an_attempt_that_may_not_start_is_given_back_and_never_evaluated(bench: Bench) -> None:
+    answers = iter([True, False])
+    bench.may_start = lambda: next(answers)
     no_outcome(await refused(bench.guess()))
     assert bench.steps == ["reserve", "admit", "load", "give_back"]
     assert not bench.lockout.open

@@ -66,6 +66,30 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
 
 
 @pytest.mark.row("M21")
+async def test_of_a_crowd_as_many_as_the_threads_need_are_let_in_at_once_and_the_rest_little_faster_than_hashed(
+    new_line: Any,
+) -> None:
+    line, now = new_line(places=128, threads=2), 1000.0
+    line._seconds_a_hash = 0.06
+    waits = [line._until_turn(now) for _ in range(20)]
+    assert max(waits[:16]) <= 0
+    assert waits[16:] == pytest.approx([0.02, 0.04, 0.06, 0.08]), "three in 0.06 s, of which two threads hash two"
+    assert max(line._until_turn(now + 60) for _ in range(16)) <= 0, "when all of that is over"
+
+
+@pytest.mark.row("M21")
+async def test_who_comes_in_a_crowd_gets_a_turn(new_line: Any) -> None:
+    line = new_line(places=128)
+    line._seconds_a_hash = 60.0
+    crowd = [asyncio.ensure_future(line.turn()) for _ in range(9)]
+    await until(lambda: sum(one.done() for one in crowd) == 8)
+    assert not crowd[-1].done()
+    crowd[-1].cancel()
+    line._seconds_a_hash = line._next_turn = 0.0
+    await asyncio.gather(*(line.turn() for _ in range(100)))
+
+
+@pytest.mark.row("M21")
 async def test_a_few_subscribers_who_take_all_they_can_leave_room_for_others(new_line: Any) -> None:
     line = new_line(places=128, per_subject=64)
 

@@ -32,12 +32,13 @@ class Scripted(LockoutServiceServicer):
 
 @dataclass
 class Peer:
-    """The server's address, a channel to it, its stub, and what it does."""
+    """The server's address, a channel to it, its stub, what it does, and its door: open at first."""
 
     address: str
     channel: grpc.aio.Channel
     stub: LockoutServiceStub
     servicer: Scripted
+    door: dict[str, Callable[[], None]]
 
 
 async def nothing() -> None:
@@ -46,11 +47,13 @@ async def nothing() -> None:
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    server = grpc.aio.server(interceptors=[PolicyInterceptor(policy(most_calls=1000))], options=[("grpc.so_reuseport", 0)])
+    door: dict[str, Callable[[], None]] = {}
+    interceptor = PolicyInterceptor(policy(most_calls=1000), door)
+    server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
     servicer = Scripted(nothing)
     add_LockoutServiceServicer_to_server(servicer, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
-        yield Peer(address, channel, LockoutServiceStub(channel), servicer)
+        yield Peer(address, channel, LockoutServiceStub(channel), servicer, door)
     await server.stop(0)

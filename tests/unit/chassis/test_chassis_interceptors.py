@@ -1,6 +1,7 @@
 """The policy around every call."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any, cast
 
 import asyncpg
@@ -8,6 +9,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from prometheus_client import REGISTRY
 from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1 import lockout_service_pb2 as pb
 
@@ -37,6 +39,25 @@ async def test_a_call_without_a_deadline_is_refused_before_any_work(peer: Peer) 
     error = await refused(peer.stub.GetStatus(pb.GetStatusRequest()))
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.INVALID_ARGUMENT, errors.DEADLINE_REQUIRED)
     assert peer.servicer.calls == 0
+
+
+@pytest.mark.row("M21")
+async def test_what_is_refused_at_the_door_is_refused_with_its_details_and_counted_and_then_let_in(peer: Peer) -> None:
+    refusing = True
+
+    def refuse() -> None:
+        if refusing:
+            raise errors.overloaded(timedelta(seconds=2.5))
+
+    peer.door[STATUS] = refuse
+    counted = {"method": "GetStatus", "code": "RESOURCE_EXHAUSTED"}
+    before = REGISTRY.get_sample_value("zasov_rpc_seconds_count", counted) or 0
+    error = await refused(raw(peer)(b"not even a message", timeout=5))
+    assert errors.from_rpc_error(error) == errors.overloaded(timedelta(seconds=2.5))
+    assert (REGISTRY.get_sample_value("zasov_rpc_seconds_count", counted), peer.servicer.calls) == (before + 1, 0)
+    refusing = False
+    await peer.stub.GetStatus(pb.GetStatusRequest(), timeout=5)
+    assert peer.servicer.calls == 1
 
 
 async def test_a_deadline_in_days_is_none(peer: Peer) -> None:
