@@ -37,8 +37,9 @@ from devstack.subscriber import BackEnd, Subscriber, new_client, new_phone
 from devstack.terminal import new_console
 from devstack.wiring import SERVICES
 
-# So many that hardly two sign-ins of one person are under way at once: those would wait for each other's places.
-PEOPLE = 192
+# So many that few of those who come are waiting in the line already: one's share of a crowded line is one place, and who
+# is refused for that has been looked up first. Of a million subscribers hardly any would.
+PEOPLE = 768
 # More callers than places would be overload already.
 CLOSED_CALLERS = 16
 PEAK_S = 15.0
