@@ -148,12 +148,13 @@ class Story:
         person, back_end = self._person, self._person.back_end
 
         async def ask(step: Step) -> str:
-            tag = await back_end.request_temporary_password(person.phone, self._solved)
-            return f"one is on its way, request № {tag}; nothing has changed yet"
+            asked = await back_end.request_temporary_password(person.phone, self._solved)
+            self._grant = asked.grant
+            return f"one is on its way, request № {asked.tag}; nothing has changed yet"
 
         async def use(step: Step) -> str:
             password, step.message = await person.read_temporary_password()
-            self._grant = await back_end.sign_in_with_temporary_password(person.phone, password, person.client)
+            self._grant = await back_end.sign_in_with_temporary_password(person.phone, password, person.client, self._grant)
             return "right, and used up; a permanent one must be chosen"
 
         async def choose(step: Step) -> str:

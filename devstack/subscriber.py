@@ -120,15 +120,19 @@ class BackEnd:
         request = recovery_service_pb2.ChooseRecoveryPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.recovery.ChooseRecoveryPassword, request)).session  # type: ignore[attr-defined]
 
-    async def request_temporary_password(self, phone: str, client: ClientContext) -> str:
-        """The tag that its message names."""
+    async def request_temporary_password(
+        self, phone: str, client: ClientContext
+    ) -> recovery_service_pb2.RequestTemporaryPasswordResponse:
+        """The tag that its message names, and the grant for the sign-in."""
         request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=await self.solved(client))
-        return str((await self.call(self.recovery.RequestTemporaryPassword, request)).tag)  # type: ignore[attr-defined]
+        answer = await self.call(self.recovery.RequestTemporaryPassword, request)
+        assert isinstance(answer, recovery_service_pb2.RequestTemporaryPasswordResponse)
+        return answer
 
-    async def sign_in_with_temporary_password(self, phone: str, password: str, client: ClientContext) -> str:
-        """The grant for choosing a permanent one."""
+    async def sign_in_with_temporary_password(self, phone: str, password: str, client: ClientContext, grant: str = "") -> str:
+        """The grant for choosing a permanent one. grant: of the request; empty: there was none on the site, or it is lost."""
         request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
-            phone=phone, temporary_password=password, client=client
+            phone=phone, temporary_password=password, client=client, grant=grant
         )
         answer = await self.call(self.sign_in_service.SignInWithTemporaryPassword, request)
         return str(answer.must_choose.grant)  # type: ignore[attr-defined]

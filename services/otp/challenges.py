@@ -149,13 +149,19 @@ class Challenges:
         await issuing.count(now)
         return Issued(challenge_id, verdict.digits, tag, challenge.expires_at, now + self._rules.cool_down), spray
 
-    async def verify(self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None) -> Checked:
-        """At most `tries` checks of a challenge are ever made, whatever the parallelism; one of them at most is RIGHT."""
-        return await self._to_the_end(self._verify(challenge_id, binding, code, origin))
+    async def verify(
+        self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None, *, without_grant: bool = False
+    ) -> Checked:
+        """At most `tries` checks of a challenge are ever made, and as many for all who hold no grant of its flow, whatever the
+        parallelism; one of them at most is RIGHT.
+        """
+        return await self._to_the_end(self._verify(challenge_id, binding, code, origin, without_grant))
 
-    async def _verify(self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None) -> Checked:
+    async def _verify(
+        self, challenge_id: UUID, binding: Binding, code: str, origin: Origin | None, without_grant: bool
+    ) -> Checked:
         begun = await self._store.begin_check(
-            challenge_id, binding.subject_id, binding.flow_id, binding.purpose, self._rules.wrong_limits()
+            challenge_id, binding.subject_id, binding.flow_id, binding.purpose, self._rules.wrong_limits(), without_grant
         )
         if begun is None:
             return Checked(Outcome.DEAD, 0)
@@ -165,7 +171,8 @@ class Challenges:
         # From here on the check counts.
         row = begun.row
         right = self._key.is_right(challenge_id, code, row.challenge.code_mac)
-        settled = await self._settle(row, right, DatabaseTime.just_read(begun.counted_at), origin)
+        check = CheckMade(right, without_grant)
+        settled = await self._settle(row, check, DatabaseTime.just_read(begun.counted_at), origin)
         if right:
             await self._store.give_back(binding.subject_id, begun.counted_at)
         if right and settled is not None:
@@ -174,11 +181,11 @@ class Challenges:
             return Checked(Outcome.DEAD, 0)
         return Checked(Outcome.WRONG, row.challenge.max_tries - row.tries if settled.state is State.OPEN else 0)
 
-    async def _settle(self, row: Row, right: bool, clock: DatabaseTime, origin: Origin | None) -> Challenge | None:
+    async def _settle(self, row: Row, check: CheckMade, clock: DatabaseTime, origin: Origin | None) -> Challenge | None:
         """The challenge with the outcome recorded; None: a right code that came second, or too late."""
         for _ in range(_ATTEMPTS):
             now = clock.now()
-            facts = domain.decide(row.challenge, CheckMade(right), now)
+            facts = domain.decide(row.challenge, check, now)
             if not facts:
                 return None
             challenge, events = _change(row, facts, now, origin)

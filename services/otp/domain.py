@@ -1,8 +1,8 @@
 """What a challenge is and when a subject may have another. Pure: no I/O, no clock, no randomness.
 
-A challenge is a stream: OtpIssued (DecoyIssued of one that is never right), then OtpFailed up to the number of tries, then
-at most one of OtpVerified, OtpSuperseded, OtpExpired. A wrong check that was under way meanwhile may still be recorded after
-that.
+A challenge is a stream: OtpIssued (DecoyIssued of one that is never right), then OtpFailed up to the number of tries (and as
+many again by whoever holds no grant of its flow), then at most one of OtpVerified, OtpSuperseded, OtpExpired. A wrong check
+that was under way meanwhile may still be recorded after that.
 """
 
 import struct
@@ -70,7 +70,9 @@ class IssuedSecret:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """failures: wrong checks whose outcome is recorded; checks under way are counted by the row's `tries`."""
+    """failures: wrong checks whose outcome is recorded; checks under way are counted by the row's `tries`. Those of whoever had
+    no grant are not among them.
+    """
 
     subject_id: UUID
     flow_id: UUID
@@ -87,9 +89,12 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class CheckMade:
-    """A counted check has been made and its outcome is to be recorded."""
+    """A counted check has been made and its outcome is to be recorded. without_grant: by somebody whose guesses take none of
+    the tries.
+    """
 
     right: bool
+    without_grant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,9 @@ def decide(challenge: Challenge, command: CheckMade | GiveWay | Lapse, now: date
     match command:
         case CheckMade(right=True):
             return [OtpVerified(purpose=challenge.purpose)] if is_open and not is_over else []
-        case CheckMade(right=False):
-            return [OtpFailed(purpose=challenge.purpose, tries_left=max(0, challenge.max_tries - challenge.failures - 1))]
+        case CheckMade(right=False, without_grant=without_grant):
+            left = challenge.max_tries - challenge.failures - (not without_grant)
+            return [OtpFailed(purpose=challenge.purpose, tries_left=max(0, left), without_grant=without_grant)]
         case GiveWay():
             return [OtpExpired() if is_over else OtpSuperseded()] if is_open else []
         case Lapse():
@@ -151,6 +157,8 @@ def evolve(challenge: Challenge | None, fact: Message, at: datetime, secret: Iss
             return replace(challenge, state=State.SUPERSEDED)
         case OtpExpired():
             return replace(challenge, state=State.EXPIRED)
+        case OtpFailed(without_grant=True):
+            return challenge
         case OtpFailed():
             failures = challenge.failures + 1
             is_spent = challenge.state is State.OPEN and failures >= challenge.max_tries

@@ -22,7 +22,10 @@ CHALLENGE = Table(
     ("id", "version", "subject_id", "flow_id", "purpose", "digits", "max_tries", "is_decoy", "code_mac", "issued_at",
      "expires_at", "state", "failures"),
     # How many checks were begun is not known any more: none is left. The subscriber asks for another code.
-    stored={"tries": "least(greatest(coalesce(l.tries, f.max_tries), f.failures), f.max_tries)"},
+    stored={
+        "tries": "least(greatest(coalesce(l.tries, f.max_tries), f.failures), f.max_tries)",
+        "other_tries": "least(coalesce(l.other_tries, f.max_tries), f.max_tries)",
+    },
 )  # fmt: skip
 
 # `until` is a lease; but the version is its stream's, without which the next trip could not be written.
@@ -32,6 +35,7 @@ BRAKE = Table(
 
 NOT_REBUILT = {
     "challenge.tries": "checks begun, committed before they are made; a row that was lost has none left",
+    "challenge.other_tries": "the same, of those who hold no grant of its flow",
     "subject_budget": "a sliding window of 24 hours: after a loss codes are short again, and the cool-down begins anew",
     "brake.until": "a lease; a row that is put right gets the end that its last CodesLengthened names",
     "spray_count": "counts of the last day: after a loss codes are short again until they have come back",

@@ -72,7 +72,9 @@ class OtpServicer(OtpServiceServicer):
         fields.require("code", codes.is_well_formed(request.code, request.purpose), "has not the form of its purpose")
         origin = fields.origin(request)
         fields.check()
-        checked = await self._challenges.verify(challenge_id, binding, request.code, origin)
+        checked = await self._challenges.verify(
+            challenge_id, binding, request.code, origin, without_grant=request.without_grant
+        )
         return otp_pb.VerifyResponse(outcome=_OUTCOMES[checked.outcome], tries_left=checked.tries_left)
 
     async def Cancel(self, request: otp_pb.CancelRequest, context: Context) -> otp_pb.CancelResponse:

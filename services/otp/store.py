@@ -25,7 +25,9 @@ _INSERT_ONLY = "insert_events($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A challenge as it stands in its row. tries: checks begun, its outcome recorded or not."""
+    """A challenge as it stands in its row. tries: checks begun, its outcome recorded or not; of a check that was begun without
+    the grant, those without it.
+    """
 
     id: UUID
     version: int
@@ -132,11 +134,18 @@ class Store:
             yield Issuing(connection, subject_id, self._brake)
 
     async def begin_check(
-        self, challenge_id: UUID, subject_id: UUID, flow_id: UUID, purpose: Purpose, limits: dict[int, int]
+        self,
+        challenge_id: UUID,
+        subject_id: UUID,
+        flow_id: UUID,
+        purpose: Purpose,
+        limits: dict[int, int],
+        without_grant: bool,
     ) -> Begun | None:
         """Counts and commits; only then the check may be made. None: it must not, for there is nothing to check."""
+        begin_check = "begin_check_without_grant" if without_grant else "begin_check"
         row = await self._database.fetch_row(
-            "SELECT * FROM begin_check($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            f"SELECT * FROM {begin_check}($1, $2, $3, $4, $5, $6, $7, $8, $9)",  # noqa: S608
             challenge_id,
             subject_id,
             flow_id,

@@ -53,7 +53,8 @@ async def test_of_200_parallel_guesses_at_a_one_time_password_three_at_most_are_
         answers = Counter(await asyncio.gather(*(_answer(person, guess) for guess in guesses)))
         checks = await system.query(
             "otp",
-            "SELECT max(c.tries) AS tries, count(*) FILTER (WHERE e.type IN ('OtpFailed', 'OtpVerified')) AS recorded"
+            "SELECT max(c.tries + c.other_tries) AS tries,"
+            " count(*) FILTER (WHERE e.type IN ('OtpFailed', 'OtpVerified')) AS recorded"
             " FROM challenge c JOIN event e ON e.stream_id = c.id WHERE purpose > 2 AND c.id IN"
             " (SELECT challenge_id FROM claim_audit) GROUP BY c.id ORDER BY max(c.issued_at) DESC LIMIT 1",
         )
@@ -80,15 +81,28 @@ async def test_asked_for_again_the_newest_works_and_the_message_names_its_reques
     person, _ = await system.registered()
     passwords = []
     for _ in range(3):
-        tag = await once_cooled_down(lambda: system.back_end.request_temporary_password(person.phone, person.client))
+        asked = await once_cooled_down(lambda: system.back_end.request_temporary_password(person.phone, person.client))
         password, text = await person.read_temporary_password()
-        assert f"№ {tag}" in text
+        assert f"№ {asked.tag}" in text
         passwords.append(password)
     with pytest.raises(ServiceError, match="COOL_DOWN") as refused:
         await system.back_end.request_temporary_password(person.phone, person.client)
     assert refused.value.retry_after is not None
     assert 0 < refused.value.retry_after.total_seconds() <= 1
     assert [await _answer(person, one) for one in passwords] == ["CODE_REJECTED", "CODE_REJECTED", "in"]
+
+
+@pytest.mark.row("M10")
+@pytest.mark.row("M5")
+async def test_what_the_owner_asked_for_signs_in_by_its_grant_whatever_strangers_ask_for_and_guess(system: System) -> None:
+    person, _ = await system.registered()
+    own = await once_cooled_down(lambda: system.back_end.request_temporary_password(person.phone, person.client))
+    password, _ = await person.read_temporary_password()
+    answers = [await _answer(person, _WRONG[:8]) for _ in range(4)]
+    assert answers == ["CODE_REJECTED"] * 3 + ["CODE_DEAD"]
+    await once_cooled_down(lambda: system.back_end.request_temporary_password(person.phone, new_client()))
+    assert [await _answer(person, _WRONG[:8]) for _ in range(3)] == ["CODE_REJECTED"] * 3
+    assert await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client, own.grant)
 
 
 @pytest.mark.row("M22")

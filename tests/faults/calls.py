@@ -19,6 +19,7 @@ from zasov.auth.v1.common_pb2 import (
     DeliveryState,
     Session,
 )
+from zasov.auth.v1.recovery_service_pb2 import RequestTemporaryPasswordResponse
 from zasov.auth.v1.staff_service_pb2 import (
     ApproveContactChangeRequest,
     OnSlip,
@@ -237,7 +238,8 @@ class Client:
     async def request_one_time(self, phone: str, origin: ClientContext) -> tuple[Call, str | None]:
         """The tag that its message names."""
         call = Call("request_one_time", phone)
-        return call, await self._make(call, self._back_end.request_temporary_password(phone, origin))
+        asked = await self._make(call, self._back_end.request_temporary_password(phone, origin))
+        return call, asked.tag if isinstance(asked, RequestTemporaryPasswordResponse) else None
 
     async def use_one_time(self, phone: str, password: str, origin: ClientContext, at: str = "") -> tuple[Call, str | None]:
         """at: their number, if it is another by now."""

@@ -57,8 +57,10 @@ class Codes:
         answer: pb.IssueResponse = await call(self._stub.Issue, request, at_most_s=self._timeout_s)
         return answer
 
-    async def verify(self, flow: Flow, code: str, origin: Origin) -> None:
-        """Returns if the code is right; it is used up then. Raises ServiceError CODE_REJECTED, CODE_DEAD, CODE_VOIDED."""
+    async def verify(self, flow: Flow, code: str, origin: Origin, *, without_grant: bool = False) -> None:
+        """Returns if the code is right; it is used up then. without_grant: for somebody who has none of this flow, and takes
+        none of the tries of whoever has. Raises ServiceError CODE_REJECTED, CODE_DEAD, CODE_VOIDED.
+        """
         request = pb.VerifyRequest(
             challenge_id=str(flow.challenge_id),
             subject_id=str(flow.subject_id),
@@ -66,6 +68,7 @@ class Codes:
             purpose=flow.purpose,
             code=code,
             origin=origin,
+            without_grant=without_grant,
         )
         answer: pb.VerifyResponse = await call(self._stub.Verify, request, at_most_s=self._timeout_s)
         if answer.outcome == pb.VERIFY_OUTCOME_WRONG:

@@ -37,6 +37,8 @@ class Step(IntEnum):
     DONE = 3
     # Before a code is sent, for whoever chooses where to.
     CONTACTS_SHOWN = 4
+    # Of a one-time password: what follows its use is a flow of its own.
+    USED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,31 @@ class Flows:
         )  # fmt: skip
         return grant, expires_at
 
-    async def newest(self, flow_id: UUID) -> Flow | None:
-        """A flow that is found without its grant: that of a one-time password, of which a subscriber has one at a time."""
+    async def named(self, flow_id: UUID) -> Flow | None:
+        """A flow that is found without its grant: that of a one-time password of which a subscriber has one at a time."""
         row = await self._database.fetch_row(
             "SELECT * FROM flow WHERE flow_id = $1 AND step = $2 AND expires_at > clock_timestamp()", flow_id, Step.CODE_SENT
         )
         return None if row is None else self._open(row)
+
+    async def newest(self, subject_id: UUID, purpose: OtpPurpose.ValueType) -> Flow | None:
+        """The same, of one-time passwords of which a subscriber may have several: the last that was asked for, unless it was
+        used. They all live equally long.
+        """
+        row = await self._database.fetch_row(
+            "SELECT * FROM flow WHERE subject_id = $1 AND purpose = $2 AND step = ANY($3::int[])"
+            " AND expires_at > clock_timestamp() ORDER BY expires_at DESC LIMIT 1",
+            subject_id,
+            purpose,
+            [Step.CODE_SENT, Step.USED],
+        )
+        return None if row is None or row["step"] == Step.USED else self._open(row)
+
+    async def use(self, flow: Flow) -> None:
+        """Its grant is good for nothing any more. Whoever used its code may have had none."""
+        await self._database.execute(
+            "UPDATE flow SET step = $3 WHERE flow_id = $1 AND challenge_id = $2", flow.flow_id, flow.challenge_id, Step.USED
+        )
 
     async def find(self, grant: str, purpose: OtpPurpose.ValueType, step: Step) -> Flow:
         """The flow that the grant belongs to. Raises ServiceError GRANT_INVALID."""

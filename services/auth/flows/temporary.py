@@ -1,7 +1,8 @@
 """One-time passwords (M5, M6, M18): asked for, sent by SMS, good for one sign-in, which leads to choosing a permanent password.
 
-They are codes of otp with a form of their own: its tries, its single use and its expiry hold for them. Nobody holds a grant
-between asking and signing in, so a subscriber has one flow a purpose, whose id follows from the subscriber's.
+They are codes of otp with a form of their own: its tries, its single use and its expiry hold for them. Each one that is asked
+for on the site has a flow of its own, whose grant says which of them is meant; without it the newest is. Of the handset's and
+the office's nobody holds a grant, so a subscriber has one flow a purpose, whose id follows from the subscriber's.
 """
 
 import asyncio
@@ -78,9 +79,9 @@ class TemporaryPasswords:
     async def request(
         self, identifier: Identifier, client: Client, channel: Channel | None = None
     ) -> tuple[str, IssueResponse]:
-        """Has one sent, or seems to; nothing else changes until it is used. Returns a grant too, by which one may ask where the
-        message is (M11), and nothing else. Raises ServiceError CAPTCHA_REQUIRED,
-        CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
+        """Has one sent, or seems to; nothing else changes until it is used, and others that were sent stay good. Returns a
+        grant too, by which one may ask where the message is (M11) and sign in with what it brings, and nothing else. Raises
+        ServiceError CAPTCHA_REQUIRED, CAPTCHA_REJECTED, ORIGIN_LIMITED, COOL_DOWN, CODE_BUDGET_SPENT.
         """
         await self.recovery.require_captcha(client)
         account_id, time = await self.recovery.accounts.resolve(identifier)
@@ -106,13 +107,15 @@ class TemporaryPasswords:
         _, issued = await self._issue(purpose, account_id, identifier, "", Origin(), first_half=first_half)
         return issued
 
-    async def sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
-        """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. Raises
-        ServiceError CODE_REJECTED, CODE_DEAD.
+    async def sign_in(
+        self, identifier: Identifier, password: str, client: Client, grant: str = ""
+    ) -> tuple[str, datetime, bool]:
+        """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. grant: of `request`;
+        empty: the newest is meant. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD.
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
-        return await asyncio.shield(self.recovery.shielded.start(self._sign_in(identifier, password, client)))
+        return await asyncio.shield(self.recovery.shielded.start(self._sign_in(identifier, password, client, grant)))
 
     async def _issue(
         self,
@@ -126,26 +129,29 @@ class TemporaryPasswords:
         first_half: str = "",
     ) -> tuple[str, IssueResponse]:
         subject_id = self._subject_of(purpose, account_id, identifier)
+        flow_id = uuid4() if purpose == OTP_PURPOSE_TEMPORARY_PASSWORD else _flow_of(subject_id)
         asked = Asked(
-            _flow_of(subject_id), purpose, subject_id, account_id, identifier, language, origin,
+            flow_id, purpose, subject_id, account_id, identifier, language, origin,
             channel=channel, first_half=first_half,
         )  # fmt: skip
         flow, issued = await self.recovery.issue(asked)
         grant, _ = await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return grant, issued
 
-    async def _sign_in(self, identifier: Identifier, password: str, client: Client) -> tuple[str, datetime, bool]:
+    async def _sign_in(self, identifier: Identifier, password: str, client: Client, grant: str) -> tuple[str, datetime, bool]:
         recovery = self.recovery
         account_id, time = await recovery.accounts.resolve(identifier)
         purpose = _BY_LENGTH[len(password)]
-        flow = await recovery.flows.newest(_flow_of(self._subject_of(purpose, account_id, identifier)))
-        if flow is None:
-            raise errors.code_dead()
-        await recovery.codes.verify(flow, password, client.origin(recovery.pseudonyms, time.now(), identifier))
+        # Whoever asked on the site may type what an SMS of theirs brought meanwhile: it has no grant to go by.
+        is_sites = purpose == OTP_PURPOSE_TEMPORARY_PASSWORD
+        flow = await self._flow_meant(purpose, account_id, identifier, grant if is_sites else "")
+        origin = client.origin(recovery.pseudonyms, time.now(), identifier)
+        await recovery.codes.verify(flow, password, origin, without_grant=is_sites and not grant)
         if account_id is None or flow.account_id != account_id:
             # The number went to another account, or to none, since it was sent.
             raise errors.code_dead()
         version = await self._use(flow, account_id, client)
+        await recovery.flows.use(flow)
         await tell_new_version(recovery.lockout, account_id, version)
         confirmed = replace(
             flow,
@@ -156,6 +162,26 @@ class TemporaryPasswords:
             credential_version=version,
         )
         return *await recovery.flows.open(confirmed), bool(flow.proposed)
+
+    async def _flow_meant(
+        self, purpose: "OtpPurpose.ValueType", account_id: UUID | None, identifier: Identifier, grant: str
+    ) -> Flow:
+        """One, for one guess. Raises ServiceError GRANT_INVALID, CODE_DEAD."""
+        flows = self.recovery.flows
+        if grant:
+            flow = await flows.find(grant, purpose, Step.CODE_SENT)
+            # As they were typed: whether two lead to the same account is not for whoever asked about one of them.
+            if flow.identifier != identifier:
+                raise errors.grant_invalid()
+            return flow
+        subject_id = self._subject_of(purpose, account_id, identifier)
+        if purpose == OTP_PURPOSE_TEMPORARY_PASSWORD:
+            newest = await flows.newest(subject_id, purpose)
+        else:
+            newest = await flows.named(_flow_of(subject_id))
+        if newest is None:
+            raise errors.code_dead()
+        return newest
 
     async def _use(self, flow: Flow, account_id: UUID, client: Client) -> int:
         """The credential version that the use makes. Raises ServiceError CODE_DEAD: another password or another

@@ -33,7 +33,8 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     ) -> sign_in_service_pb2.SignInWithTemporaryPasswordResponse:
         identifier = identifier_in(request, self._region)
         password = normalise_temporary(request.temporary_password, "temporary_password")
-        grant, expires_at, proposed = await self._temporary.sign_in(identifier, password, check_client(request.client))
+        by = check_client(request.client)
+        grant, expires_at, proposed = await self._temporary.sign_in(identifier, password, by, request.grant)
         return sign_in_service_pb2.SignInWithTemporaryPasswordResponse(
             must_choose=confirmed(grant, expires_at), proposed=proposed
         )

@@ -112,10 +112,10 @@ class Auth:
         request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client(**context))
         return await self.recovery.RequestTemporaryPassword(request, timeout=20)
 
-    async def use_temporary(self, password: str, phone: str = PHONE) -> str:
+    async def use_temporary(self, password: str, phone: str = PHONE, grant: str = "") -> str:
         """The grant for choosing a permanent one."""
         request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
-            phone=phone, temporary_password=password, client=client()
+            phone=phone, temporary_password=password, client=client(), grant=grant
         )
         return str((await self.signing_in.SignInWithTemporaryPassword(request, timeout=20)).must_choose.grant)
 

@@ -71,6 +71,17 @@ async def test_the_handset_gets_one_though_strangers_have_spent_the_budget_of_th
     assert await suite.auth.use_temporary(await suite.newest_password())
 
 
+@pytest.mark.row("M5")
+@pytest.mark.row("M6")
+async def test_who_texts_again_in_between_takes_the_choice_from_nobody(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    await text(commands, "ПАРОЛЬ")
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    await text(commands, "ПАРОЛЬ")
+    await suite.auth.choose_permanent(grant)
+    await suite.auth.sign_in(password=NEW_PASSWORD)
+
+
 @pytest.mark.row("M6")
 async def test_a_proposed_password_becomes_permanent_only_when_it_is_confirmed(suite: Suite, commands: Commands) -> None:
     session = await suite.register()

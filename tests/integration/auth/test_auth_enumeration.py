@@ -165,6 +165,23 @@ async def _use_temporary_for_the_fourth_time(suite: Suite, phone: str) -> Call:
     return wrong
 
 
+def _use_temporary_with_grant(after: int, of: str = "") -> Ask:
+    """of: the number that the grant is of; empty: of the same."""
+
+    async def ask(suite: Suite, phone: str) -> Call:
+        request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
+            phone=phone,
+            temporary_password="2" * 8,
+            client=client(),
+            grant=(await suite.auth.request_temporary(of or phone)).grant,
+        )
+        for _ in range(after):
+            await seen(lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20))
+        return lambda: suite.auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
+
+    return ask
+
+
 def _delivery(kind: str, is_quiet: bool = False, after: int = 0, one_time: bool = False) -> Ask:
     """Of a message that has arrived, if there is one; where there is none, as many arrive. is_quiet: in its first seconds."""
     pb: Any = {"Registration": registration_service_pb2, "Recovery": recovery_service_pb2}[kind]
@@ -305,6 +322,9 @@ ASKED: dict[str, Ask] = {
     "office's one-time password, never asked for": _use_temporary(characters=12),
     "one-time password, wrong": _use_temporary_asked_for,
     "one-time password, fourth wrong": _use_temporary_for_the_fourth_time,
+    "one-time password with its grant, wrong": _use_temporary_with_grant(after=0),
+    "one-time password with its grant, fourth wrong": _use_temporary_with_grant(after=3),
+    "one-time password, the grant of another number": _use_temporary_with_grant(after=0, of="+79161234599"),
     "sign-in by number": _by_number(_sign_in_by_number),
     "sign-in by number, blocked": _by_number(_sign_in_by_number_blocked),
     "recovery by number": _by_number(_recover_by_number),

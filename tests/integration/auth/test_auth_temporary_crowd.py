@@ -41,9 +41,10 @@ async def all_at_once(suite: Suite, guesses: list[str]) -> Counter[str]:
 async def evaluated(suite: Suite) -> tuple[int, int, int]:
     """Of the newest one: tries counted, wrong and right checks recorded."""
     row = await suite.otp_sql.fetchrow(
-        "SELECT tries, count(*) FILTER (WHERE type = 'OtpFailed') AS wrong, count(*) FILTER (WHERE type = 'OtpVerified')"
+        "SELECT tries + other_tries AS tries, count(*) FILTER (WHERE type = 'OtpFailed') AS wrong,"
+        " count(*) FILTER (WHERE type = 'OtpVerified')"
         " AS used FROM challenge c JOIN event e ON e.stream_id = c.id"
-        " WHERE c.id = (SELECT id FROM challenge WHERE purpose > 2 ORDER BY issued_at DESC LIMIT 1) GROUP BY tries"
+        " WHERE c.id = (SELECT id FROM challenge WHERE purpose > 2 ORDER BY issued_at DESC LIMIT 1) GROUP BY c.id"
     )
     return row["tries"], row["wrong"], row["used"]
 

@@ -50,10 +50,13 @@ class Otp:
         )  # fmt: skip
         return await self.codes.Issue(request, timeout=10)
 
-    async def verify(self, issued: Any, subject: UUID, flow: UUID, code: str, purpose: int = RECOVERY) -> Any:
+    async def verify(
+        self, issued: Any, subject: UUID, flow: UUID, code: str, purpose: int = RECOVERY, *, without_grant: bool = False
+    ) -> Any:
         request = otp_pb.VerifyRequest(
-            challenge_id=issued.challenge_id, subject_id=str(subject), flow_id=str(flow), purpose=purpose, code=code
-        )
+            challenge_id=issued.challenge_id, subject_id=str(subject), flow_id=str(flow), purpose=purpose, code=code,
+            without_grant=without_grant,
+        )  # fmt: skip
         return await self.codes.Verify(request, timeout=10)
 
     async def claim(self, issued: Any, claimant: str = "worker-1") -> Any:

@@ -65,6 +65,51 @@ async def test_fifty_wrong_codes_at_once_are_checked_three_times(
     assert await otp.wrong_checks(subject) == 3
 
 
+@pytest.mark.row("M5")
+@pytest.mark.row("M22")
+async def test_without_the_grant_there_are_three_checks_too_and_they_take_none_of_the_others(
+    otp: Any, subject: UUID, flow: UUID
+) -> None:
+    issued = await otp.issue(subject, flow)
+    code, wrong = await otp.code_of(issued), await otp.wrong_code_of(issued)
+    answers = [await otp.verify(issued, subject, flow, wrong, without_grant=True) for _ in range(3)]
+    assert [(a.outcome, a.tries_left) for a in answers] == [(WRONG, 2), (WRONG, 1), (WRONG, 0)]
+    assert (await otp.verify(issued, subject, flow, code, without_grant=True)).outcome == DEAD
+    assert (await otp.state(issued)).state == otp_pb.CHALLENGE_STATE_OPEN
+    assert [f.tries_left for name, f, _ in await otp.events(issued.challenge_id) if name == "OtpFailed"] == [3, 3, 3]
+    assert await otp.wrong_checks(subject) == 3, "they count for the subject"
+    assert await otp.deliveries_waiting() == 1
+    answers = [await otp.verify(issued, subject, flow, wrong) for _ in range(2)]
+    assert [(a.outcome, a.tries_left) for a in answers] == [(WRONG, 2), (WRONG, 1)]
+    assert (await otp.verify(issued, subject, flow, code)).outcome == RIGHT
+
+
+@pytest.mark.row("M5")
+async def test_a_code_without_the_grant_is_bound_and_used_up_like_any_other(otp: Any, subject: UUID, flow: UUID) -> None:
+    issued = await otp.issue(subject, flow)
+    code = await otp.code_of(issued)
+    assert (await otp.verify(issued, subject, uuid4(), code, without_grant=True)).outcome == DEAD
+    assert (await otp.verify(issued, subject, flow, code, without_grant=True)).outcome == RIGHT
+    for without_grant in (True, False):
+        assert (await otp.verify(issued, subject, flow, code, without_grant=without_grant)).outcome == DEAD
+
+
+@pytest.mark.row("B1")
+async def test_of_two_last_checks_without_the_grant_at_once_one_is_made_and_the_other_is_none(
+    otp: Any, subject: UUID, flow: UUID
+) -> None:
+    issued = await otp.issue(subject, flow)
+    wrong = await otp.wrong_code_of(issued)
+    for _ in range(2):
+        await otp.verify(issued, subject, flow, wrong, without_grant=True)
+    async with otp.sql.transaction():
+        await otp.sql.execute("SELECT FROM subject_budget WHERE subject_id = $1 FOR UPDATE", subject)
+        checks = [asyncio.create_task(otp.verify(issued, subject, flow, wrong, without_grant=True)) for _ in range(2)]
+        await otp.until_waiting_for_locks(2)
+    assert Counter(check.outcome for check in await asyncio.gather(*checks)) == {WRONG: 1, DEAD: 1}
+    assert await otp.sql.fetchval("SELECT other_tries FROM challenge") == 3
+
+
 @pytest.mark.row("B4")
 async def test_checks_of_several_codes_at_once_all_count_for_their_subject(otp: Any, subject: UUID) -> None:
     """Each would write back what it has read, and of three wrong checks one would be left."""
@@ -291,7 +336,7 @@ async def test_a_challenges_row_is_the_fold_of_its_events(otp: Any, subject: UUI
         row = dict(await otp.sql.fetchrow("SELECT * FROM challenge WHERE id = $1", UUID(issued.challenge_id)))
         assert challenge is not None
         assert row.pop("version") == event["version"]
-        del row["id"], row["tries"]
+        del row["id"], row["tries"], row["other_tries"]
         assert row == {name: getattr(challenge, name) for name in row}
         assert len(row) == len(challenge.__slots__)
 

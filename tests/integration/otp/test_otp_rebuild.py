@@ -74,11 +74,11 @@ async def test_what_was_changed_or_lost_by_hand_is_found_and_put_right(otp: Otp)
 
 async def test_checks_that_were_begun_are_no_difference_and_are_kept(otp: Otp, subject: UUID, flow: UUID) -> None:
     issued = await otp.issue(subject, flow)
-    await otp.sql.execute("UPDATE challenge SET tries = 2")
+    await otp.sql.execute("UPDATE challenge SET tries = 2, other_tries = 1")
     assert (await rebuild(otp.settings)).is_equal
     await otp.sql.execute("UPDATE challenge SET failures = 1")
     await rebuild(otp.settings, replace=True)
-    assert await otp.sql.fetchval("SELECT tries FROM challenge") == 2
+    assert await otp.sql.fetchval("SELECT (tries, other_tries) FROM challenge") == (2, 1)
     right = await otp.verify(issued, subject, flow, await otp.code_of(issued))
     assert right.tries_left == 0
 
@@ -90,8 +90,9 @@ async def test_a_code_whose_row_was_lost_can_not_be_guessed_at_anew(otp: Otp, su
     await otp.sql.execute("DELETE FROM challenge")
     await rebuild(otp.settings, replace=True)
     assert (await otp.state(issued)).tries_left == 0
-    refused: Any = await otp.verify(issued, subject, flow, code)
-    assert refused.outcome == otp_pb.VERIFY_OUTCOME_DEAD
+    for without_grant in (False, True):
+        refused: Any = await otp.verify(issued, subject, flow, code, without_grant=without_grant)
+        assert refused.outcome == otp_pb.VERIFY_OUTCOME_DEAD
 
 
 async def test_with_another_key_nothing_is_folded_and_nothing_replaced(otp: Otp, subject: UUID, flow: UUID) -> None:

@@ -72,10 +72,10 @@ async def request_one_time(auth: Auth, identifier: str, proof: str = "") -> Any:
     return await numbers.temporary_by(auth, proof, **_by(identifier))
 
 
-async def use_one_time(auth: Auth, identifier: str, password: str) -> tuple[str, bool]:
+async def use_one_time(auth: Auth, identifier: str, password: str, grant: str = "") -> tuple[str, bool]:
     """The grant, and whether a proposed password may be confirmed."""
     request = sign_in_service_pb2.SignInWithTemporaryPasswordRequest(
-        temporary_password=password, client=client(), **_by(identifier)
+        temporary_password=password, client=client(), grant=grant, **_by(identifier)
     )
     answer = await auth.signing_in.SignInWithTemporaryPassword(request, timeout=20)
     return answer.must_choose.grant, answer.proposed

@@ -1,6 +1,7 @@
 """The machine's other half: one-time passwords of the site (M5), and what is texted from the handset (M6)."""
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -8,7 +9,7 @@ from hypothesis.stateful import rule
 from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.machine import Given, Met, Subscribers, Which, new_passwords, numbers, which
 from tests.integration.stateful.one_time import LENGTHS, Effect, OneTimePasswords, Way
-from tests.integration.stateful.oracle import GOOD_PASSWORDS, ONE_TIME, Code
+from tests.integration.stateful.oracle import GOOD_PASSWORDS, ONE_TIME, Code, Number, OneTime
 from tests.integration.stateful.world import Challenge, World
 
 _WORDS = ("ПАРОЛЬ", " parol ")
@@ -20,6 +21,16 @@ guesses = st.sampled_from(["right", "right", "wrong", "older", "of another numbe
 patiently = st.sampled_from([True, True, False])
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A one-time password of the site. e164: as it was typed, and whose number that was."""
+
+    e164: str
+    number: Number
+    one: OneTime
+    grant: str
+
+
 class Handsets(Subscribers):
     """The same two numbers, with handsets."""
 
@@ -27,6 +38,7 @@ class Handsets(Subscribers):
         super().__init__(world, met)
         self.one_time = OneTimePasswords(self.oracle)
         self.sent: defaultdict[tuple[str, Way], list[Code]] = defaultdict(list)
+        self.asked: list[Asked] = []
 
     # --- step by step
 
@@ -58,6 +70,18 @@ class Handsets(Subscribers):
     def use_one_time_wrongly_until_refused(self, number: int, way: Way) -> None:
         for _ in range(oracle.TRIES + 1):
             self._use(self.e164s[number], way, "wrong")
+
+    @rule(number=numbers, strangers_guess=st.booleans(), which=st.integers(0, 3), guess=st.sampled_from(["right", "other"]))
+    def use_one_time_by_its_grant(self, number: int, strangers_guess: bool, which: int, guess: str) -> None:
+        """Strangers ask for another one, and guess at it, in between."""
+        self._pass(1)
+        self._request(self.e164s[number])
+        if strangers_guess:
+            self.use_one_time_wrongly_until_refused(number, "site")
+            self._pass(1)
+            self._request(self.e164s[number])
+        if self.asked:
+            self._use_by_grant(self.asked[-1 - which % len(self.asked)], guess)
 
     @rule(which=which)
     def confirm_proposed(self, which: Which) -> None:
@@ -128,10 +152,12 @@ class Handsets(Subscribers):
 
     def _request(self, e164: str) -> None:
         due = self.one_time.request(e164)
-        answer, _ = self.world.call(calls.request_one_time(self.world.auth, e164))
+        answer, sent = self.world.call(calls.request_one_time(self.world.auth, e164))
         self._expect("request_one_time", due, answer)
-        if answer == oracle.OK:
-            self._sent_one_time(self.oracle.numbers[e164].e164, "site")
+        if sent:
+            number = self.oracle.numbers[e164]
+            self._sent_one_time(number.e164, "site")
+            self.asked.append(Asked(e164, number, number.one_time["site"], sent.grant))
 
     def _text_the_word(self, e164: str, word: str) -> None:
         if self._sms(e164, _WORDS_NUMBER, word, self.one_time.word(e164)):
@@ -169,13 +195,26 @@ class Handsets(Subscribers):
 
     def _use(self, e164: str, way: Way, guess: str) -> Given | None:
         text = self._one_time_text(self.oracle.numbers[e164].e164, way, guess)
-        due = self.one_time.use(e164, way, text)
-        answer, used = self.world.call(calls.use_one_time(self.world.auth, e164, text))
-        self._expect("use_one_time", due, answer)
+        one = self.oracle.numbers[e164].one_time.get(way)
+        return self._used(e164, one, text, self.one_time.use(e164, way, text))
+
+    def _use_by_grant(self, asked: Asked, guess: str) -> None:
+        """guess: "right", or of another request."""
+        e164, one = asked.e164, asked.one
+        if self.oracle.numbers[e164] is not asked.number:
+            return  # the number leads elsewhere since
+        texts = [one.code.text] if guess == "right" else [code.text for code in self.sent[asked.number.e164, "site"]]
+        text = next((text for text in texts if text and (text == one.code.text) == (guess == "right")), "2" * LENGTHS["site"])
+        self._used(e164, one, text, self.one_time.use_by_grant(e164, one, text), asked.grant)
+
+    def _used(self, e164: str, one: OneTime | None, text: str, due: oracle.Answer, by_grant: str = "") -> Given | None:
+        answer, used = self.world.call(calls.use_one_time(self.world.auth, e164, text, by_grant))
+        self._expect("use_one_time, grant" if by_grant else "use_one_time", due, answer)
         if used is None:
             return None
         grant, proposed = used
-        flow = self.one_time.used(e164, way, grant)
+        assert one
+        flow = self.one_time.used(e164, one, grant)
         assert proposed == (flow.proposed is not None), "whether there is a proposal to confirm"
         return self._given(ONE_TIME, grant)
 

@@ -14,12 +14,14 @@ from tests.integration.stateful.oracle import (
     OK,
     ONE_TIME,
     PASSWORD_LIFETIME_S,
+    TRIES,
     Answer,
     Code,
     Flow,
     OneTime,
     Oracle,
     against_policy,
+    code_rejected,
 )
 
 Way = Literal["site", "handset", "office"]
@@ -27,6 +29,7 @@ Way = Literal["site", "handset", "office"]
 LENGTHS: dict[Way, int] = {"site": 8, "handset": 10, "office": 12}
 UNKNOWN = Answer("NOT_FOUND", "SUBSCRIBER_UNKNOWN")
 HELP_EVERY_S = 86_400
+GRANT_LIFETIME_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ class OneTimePasswords:
         return number.office.ask(how, self._oracle.now) if number.known else UNKNOWN
 
     def sent(self, e164: str, way: Way, text: str | None, proposed: str | None = None) -> Code:
-        """It takes the place of the older one of the same way."""
+        """It takes the place of the older one of the same way; of the site's each stays good by its grant."""
         number = self._oracle.numbers[e164]
-        if way in number.one_time:
+        if way in number.one_time and way != "site":
             number.one_time[way].code.open = False
         code = self._oracle.new_code(Code(text, LENGTHS[way], self._oracle.now, PASSWORD_LIFETIME_S))
         budget = {"site": number.budget, "handset": number.handset, "office": number.office}[way]
@@ -86,21 +89,44 @@ class OneTimePasswords:
         return code
 
     def use(self, e164: str, way: Way, text: str) -> Answer:
-        number = self._oracle.numbers[e164]
-        one = number.one_time.get(way)
+        """Without a grant."""
+        one = self._oracle.numbers[e164].one_time.get(way)
         if one is None:
             return CODE_DEAD
-        answer = self._oracle.check(one.budget, one.code, text)
+        return self._done(e164, one, self._without_grant(one, text) if way == "site" else self._checked(one, text))
+
+    def use_by_grant(self, e164: str, one: OneTime, text: str) -> Answer:
+        """One of the site's, that was asked for with the same number."""
+        if one.used or self._oracle.now - one.code.born >= GRANT_LIFETIME_S:
+            return GRANT_INVALID
+        return self._done(e164, one, self._checked(one, text))
+
+    def _checked(self, one: OneTime, text: str) -> Answer:
+        return self._oracle.check(one.budget, one.code, text)
+
+    def _without_grant(self, one: OneTime, text: str) -> Answer:
+        """It takes none of the tries of whoever has it."""
+        if one.others == TRIES:
+            return CODE_DEAD
+        own = one.code.tries
+        answer = self._checked(one, text)
+        one.others += one.code.tries - own
+        one.code.tries = own
+        return code_rejected(TRIES - one.others) if answer.reason == "CODE_REJECTED" else answer
+
+    def _done(self, e164: str, one: OneTime, answer: Answer) -> Answer:
+        number = self._oracle.numbers[e164]
         if answer != OK:
             return answer
         if one.found != number.stands:
             return CODE_DEAD  # another password or contact has been set since, and the right guess is used up
+        one.used = True
         self._oracle.set_password(number, None, keep=None)
         return OK
 
-    def used(self, e164: str, way: Way, grant: str) -> Flow:
+    def used(self, e164: str, one: OneTime, grant: str) -> Flow:
         number = self._oracle.numbers[e164]
-        proposed = number.one_time[way].proposed
+        proposed = one.proposed
         flow = Flow(ONE_TIME, number, number.budget, self._oracle.now, number.stands, grant, [], "password", proposed)
         self._oracle.flows.append(flow)
         return flow

@@ -34,7 +34,11 @@ def stays_good(patch: pytest.MonkeyPatch) -> None:
             return [OtpVerified(purpose=challenge.purpose)]
         return decide(challenge, command, now)
 
+    async def is_not_marked(*_: Any) -> None:
+        pass
+
     patch.setattr(services.otp.domain, "decide", decided)
+    patch.setattr(Flows, "use", is_not_marked)
     any_version(patch)
 
 

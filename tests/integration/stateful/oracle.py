@@ -91,6 +91,10 @@ class Guard:
         self.strikes, self.unheard = self.strikes + self.unheard, 0
 
 
+def code_rejected(tries_left: int) -> Answer:
+    return Answer("UNAUTHENTICATED", "CODE_REJECTED", (("tries_left", str(tries_left)),))
+
+
 @dataclass
 class Budget:
     """Of one subject: when wrong codes were entered for it, when codes were asked for, and for which purpose (M10, B4)."""
@@ -141,12 +145,16 @@ NOBODY: Stands = (0, "")
 
 @dataclass
 class OneTime:
-    """A one-time password (M5). found: when it was sent. proposed: by SMS (M6)."""
+    """A one-time password (M5). found: when it was sent. proposed: by SMS (M6). others: guesses at one of the site's without
+    its grant; used: its grant with it.
+    """
 
     code: Code
     found: "Stands"
     budget: Budget
     proposed: str | None
+    others: int = 0
+    used: bool = False
 
 
 @dataclass
@@ -300,7 +308,7 @@ class Oracle:
             code.open = False
             return OK
         budget.wrong.append(self.now)
-        return Answer("UNAUTHENTICATED", "CODE_REJECTED", (("tries_left", str(TRIES - code.tries)),))
+        return code_rejected(TRIES - code.tries)
 
     def is_open(self, code: Code) -> bool:
         return code.open and code.tries < TRIES and self.now - code.born < code.lifetime

@@ -132,11 +132,12 @@ class World:
         """Of one way to ask for a one-time password, for that number."""
         rows = self._rows(
             self._suite.sql,
-            "SELECT * FROM flow WHERE step = 1 AND coalesce(account_id, subject_id) = $1 AND purpose = ANY($2)",
+            "SELECT * FROM flow WHERE step = 1 AND coalesce(account_id, subject_id) = $1 AND purpose = ANY($2)"
+            " ORDER BY expires_at DESC",
             self._owner(e164, account_id),
             ONE_TIME_PURPOSES[way],
         )
-        assert len(rows) < 2, "one at a time"
+        assert len(rows) < 2 or way == "site", "one at a time"
         return _challenge(rows[0]) if rows else None
 
     def password_of(self, challenge: "Challenge") -> str:

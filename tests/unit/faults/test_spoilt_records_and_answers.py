@@ -179,6 +179,14 @@ def a_code_was_tried_four_times(scribe: Scribe) -> None:
         scribe.write("otp", challenge, otp.OtpFailed(), cause=scribe.call("confirm_recovery", "CODE_REJECTED"))
 
 
+@spoils("codes: three tries, one use", "checked wrong 4 times")
+def a_one_time_password_was_tried_four_times_without_its_grant(scribe: Scribe) -> None:
+    challenge = next(one.stream_id for one in scribe.history.events if one.kind == "OtpIssued")
+    for _ in range(4):
+        failed = otp.OtpFailed(without_grant=True)
+        scribe.write("otp", challenge, failed, cause=scribe.call("use_one_time", "CODE_REJECTED"))
+
+
 @spoils("codes: three tries, one use", "used 2 times")
 def a_code_was_used_twice(scribe: Scribe) -> None:
     challenge = next(one.stream_id for one in scribe.history.events if one.kind == "OtpIssued")

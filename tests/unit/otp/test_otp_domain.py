@@ -42,7 +42,7 @@ RULES = Rules(
 )
 SECRET = IssuedSecret(UUID(int=1), UUID(int=2), 3, False, b"m" * 32)
 
-commands = st.sampled_from([CheckMade(True), CheckMade(False), GiveWay(), Lapse()])
+commands = st.sampled_from([CheckMade(True), CheckMade(False), CheckMade(False, without_grant=True), GiveWay(), Lapse()])
 histories = st.lists(st.tuples(commands, st.integers(0, 200)), max_size=12)
 
 
@@ -89,6 +89,17 @@ def test_a_code_that_gives_way_after_its_time_has_expired_instead() -> None:
     assert [type(f).__name__ for f in decide(opened(), GiveWay(), NOW)] == ["OtpSuperseded"]
     assert [type(f).__name__ for f in decide(opened(), GiveWay(), NOW + RULES.lifetime)] == ["OtpExpired"]
     assert decide(opened(), Lapse(), NOW) == []
+
+
+@pytest.mark.row("M5")
+def test_wrong_checks_without_the_grant_are_recorded_and_take_no_try() -> None:
+    challenge = opened()
+    for _ in range(5):
+        (fact,) = decide(challenge, CheckMade(False, without_grant=True), NOW)
+        assert isinstance(fact, OtpFailed)
+        assert (fact.tries_left, fact.without_grant) == (SECRET.max_tries, True)
+        challenge = evolve(challenge, fact, NOW)
+    assert challenge == opened()
 
 
 def test_a_stream_begins_with_issued_and_has_it_once() -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zasov.auth.v1 import common_pb2 as zasov_dot_auth_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/sign_in_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"\xa3\x01\n\rSignInRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"9\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"\xc2\x01\n\"SignInWithTemporaryPasswordRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12\x1a\n\x12temporary_password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"j\n#SignInWithTemporaryPasswordResponse\x12\x31\n\x0bmust_choose\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\x12\x10\n\x08proposed\x18\x02 \x01(\x08\"o\n\x1e\x43hoosePermanentPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x1f\x43hoosePermanentPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"]\n\x1e\x43onfirmProposedPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x1f\x43onfirmProposedPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2\xd1\x03\n\rSignInService\x12\x45\n\x06SignIn\x12\x1c.zasov.auth.v1.SignInRequest\x1a\x1d.zasov.auth.v1.SignInResponse\x12\x84\x01\n\x1bSignInWithTemporaryPassword\x12\x31.zasov.auth.v1.SignInWithTemporaryPasswordRequest\x1a\x32.zasov.auth.v1.SignInWithTemporaryPasswordResponse\x12x\n\x17\x43hoosePermanentPassword\x12-.zasov.auth.v1.ChoosePermanentPasswordRequest\x1a..zasov.auth.v1.ChoosePermanentPasswordResponse\x12x\n\x17\x43onfirmProposedPassword\x12-.zasov.auth.v1.ConfirmProposedPasswordRequest\x1a..zasov.auth.v1.ConfirmProposedPasswordResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#zasov/auth/v1/sign_in_service.proto\x12\rzasov.auth.v1\x1a\x1azasov/auth/v1/common.proto\"\xa3\x01\n\rSignInRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContextB\x0c\n\nidentifier\"9\n\x0eSignInResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"\xd1\x01\n\"SignInWithTemporaryPasswordRequest\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x18\n\x0e\x61\x63\x63ount_number\x18\x04 \x01(\tH\x00\x12\x19\n\x0f\x63ontract_number\x18\x05 \x01(\tH\x00\x12\x1a\n\x12temporary_password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\x12\r\n\x05grant\x18\x06 \x01(\tB\x0c\n\nidentifier\"j\n#SignInWithTemporaryPasswordResponse\x12\x31\n\x0bmust_choose\x18\x01 \x01(\x0b\x32\x1c.zasov.auth.v1.CodeConfirmed\x12\x10\n\x08proposed\x18\x02 \x01(\x08\"o\n\x1e\x43hoosePermanentPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12,\n\x06\x63lient\x18\x03 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x1f\x43hoosePermanentPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session\"]\n\x1e\x43onfirmProposedPasswordRequest\x12\r\n\x05grant\x18\x01 \x01(\t\x12,\n\x06\x63lient\x18\x02 \x01(\x0b\x32\x1c.zasov.auth.v1.ClientContext\"J\n\x1f\x43onfirmProposedPasswordResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.zasov.auth.v1.Session2\xd1\x03\n\rSignInService\x12\x45\n\x06SignIn\x12\x1c.zasov.auth.v1.SignInRequest\x1a\x1d.zasov.auth.v1.SignInResponse\x12\x84\x01\n\x1bSignInWithTemporaryPassword\x12\x31.zasov.auth.v1.SignInWithTemporaryPasswordRequest\x1a\x32.zasov.auth.v1.SignInWithTemporaryPasswordResponse\x12x\n\x17\x43hoosePermanentPassword\x12-.zasov.auth.v1.ChoosePermanentPasswordRequest\x1a..zasov.auth.v1.ChoosePermanentPasswordResponse\x12x\n\x17\x43onfirmProposedPassword\x12-.zasov.auth.v1.ConfirmProposedPasswordRequest\x1a..zasov.auth.v1.ConfirmProposedPasswordResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,17 +37,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINRESPONSE']._serialized_start=248
   _globals['_SIGNINRESPONSE']._serialized_end=305
   _globals['_SIGNINWITHTEMPORARYPASSWORDREQUEST']._serialized_start=308
-  _globals['_SIGNINWITHTEMPORARYPASSWORDREQUEST']._serialized_end=502
-  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_start=504
-  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_end=610
-  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_start=612
-  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_end=723
-  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_start=725
-  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_end=799
-  _globals['_CONFIRMPROPOSEDPASSWORDREQUEST']._serialized_start=801
-  _globals['_CONFIRMPROPOSEDPASSWORDREQUEST']._serialized_end=894
-  _globals['_CONFIRMPROPOSEDPASSWORDRESPONSE']._serialized_start=896
-  _globals['_CONFIRMPROPOSEDPASSWORDRESPONSE']._serialized_end=970
-  _globals['_SIGNINSERVICE']._serialized_start=973
-  _globals['_SIGNINSERVICE']._serialized_end=1438
+  _globals['_SIGNINWITHTEMPORARYPASSWORDREQUEST']._serialized_end=517
+  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_start=519
+  _globals['_SIGNINWITHTEMPORARYPASSWORDRESPONSE']._serialized_end=625
+  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_start=627
+  _globals['_CHOOSEPERMANENTPASSWORDREQUEST']._serialized_end=738
+  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_start=740
+  _globals['_CHOOSEPERMANENTPASSWORDRESPONSE']._serialized_end=814
+  _globals['_CONFIRMPROPOSEDPASSWORDREQUEST']._serialized_start=816
+  _globals['_CONFIRMPROPOSEDPASSWORDREQUEST']._serialized_end=909
+  _globals['_CONFIRMPROPOSEDPASSWORDRESPONSE']._serialized_start=911
+  _globals['_CONFIRMPROPOSEDPASSWORDRESPONSE']._serialized_end=985
+  _globals['_SIGNINSERVICE']._serialized_start=988
+  _globals['_SIGNINSERVICE']._serialized_end=1453
 # @@protoc_insertion_point(module_scope)

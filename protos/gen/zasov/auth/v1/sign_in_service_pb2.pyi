@@ -94,6 +94,7 @@ class SignInWithTemporaryPasswordRequest(_message.Message):
     CONTRACT_NUMBER_FIELD_NUMBER: _builtins.int
     TEMPORARY_PASSWORD_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
     """A phone number in any usual spelling."""
     account_number: _builtins.str
@@ -102,6 +103,12 @@ class SignInWithTemporaryPasswordRequest(_message.Message):
     """Of a contract for home internet or TV (M12): 4 to 20 letters and digits."""
     temporary_password: _builtins.str
     """As it came by SMS; case, spaces and hyphens don't matter."""
+    grant: _builtins.str
+    """From RequestTemporaryPassword: the one-time password of that very request is checked, with three tries that nobody else can
+    use up. Name the same identifier as there. Unset, by another device say: the newest one that was asked for on the site is
+    checked, with three tries for all who have no grant. One that came by the handset's own SMS or from an office has none, and
+    is told by its length: a grant that is given with it isn't looked at.
+    """
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -114,10 +121,11 @@ class SignInWithTemporaryPasswordRequest(_message.Message):
         contract_number: _builtins.str = ...,
         temporary_password: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        grant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "identifier", b"identifier", "phone", b"phone", "temporary_password", b"temporary_password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "client", b"client", "contract_number", b"contract_number", "grant", b"grant", "identifier", b"identifier", "phone", b"phone", "temporary_password", b"temporary_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_identifier: _TypeAlias = _typing.Literal["phone", "account_number", "contract_number"]  # noqa: Y015
     _WhichOneofArgType_identifier: _TypeAlias = _typing.Literal["identifier", b"identifier"]  # noqa: Y015

@@ -77,8 +77,9 @@ class SignInServiceServicer:
         """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
         session begins. The permanent password is gone, a block is lifted, all sessions end.
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
-        superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
-        same for numbers that nobody has.
+        superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
+        was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
+        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

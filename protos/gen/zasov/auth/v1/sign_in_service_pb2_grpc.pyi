@@ -45,8 +45,9 @@ class SignInServiceStub:
     """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
     session begins. The permanent password is gone, a block is lifted, all sessions end.
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
-    superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
-    same for numbers that nobody has.
+    superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
+    was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
+    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -74,8 +75,9 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
     session begins. The permanent password is gone, a block is lifted, all sessions end.
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
-    superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
-    same for numbers that nobody has.
+    superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
+    was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
+    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -112,8 +114,9 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs in with a one-time password (M5, M6), despite a block, and no further than to the choice of a permanent one: no
         session begins. The permanent password is gone, a block is lifted, all sessions end.
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
-        superseded, expired, out of tries, or another password was set since: ask again); UNAVAILABLE + RetryInfo. They are the
-        same for numbers that nobody has.
+        superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
+        was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
+        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
 
     @_abc_1.abstractmethod

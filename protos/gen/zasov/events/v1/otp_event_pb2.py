@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fzasov/events/v1/otp_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xed\x03\n\x08OtpEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12\x30\n\notp_issued\x18\n \x01(\x0b\x32\x1a.zasov.events.v1.OtpIssuedH\x00\x12\x34\n\x0cotp_verified\x18\x0b \x01(\x0b\x32\x1c.zasov.events.v1.OtpVerifiedH\x00\x12\x30\n\notp_failed\x18\x0c \x01(\x0b\x32\x1a.zasov.events.v1.OtpFailedH\x00\x12\x38\n\x0eotp_superseded\x18\r \x01(\x0b\x32\x1e.zasov.events.v1.OtpSupersededH\x00\x12\x32\n\x0botp_expired\x18\x0e \x01(\x0b\x32\x1b.zasov.events.v1.OtpExpiredH\x00\x12\x32\n\x0botp_refused\x18\x0f \x01(\x0b\x32\x1b.zasov.events.v1.OtpRefusedH\x00\x12\x34\n\x0c\x64\x65\x63oy_issued\x18\x10 \x01(\x0b\x32\x1c.zasov.events.v1.DecoyIssuedH\x00\x12<\n\x10\x63odes_lengthened\x18\x11 \x01(\x0b\x32 .zasov.events.v1.CodesLengthenedH\x00\x42\x07\n\x05\x65vent\"y\n\tOtpIssued\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0e\n\x06\x64igits\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x0b\x44\x65\x63oyIssued\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0e\n\x06\x64igits\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0bOtpVerified\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\"M\n\tOtpFailed\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x12\n\ntries_left\x18\x02 \x01(\x05\"\x0f\n\rOtpSuperseded\"\x0c\n\nOtpExpired\"\xbf\x01\n\nOtpRefused\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".zasov.events.v1.OtpRefused.Reason\x12,\n\x07purpose\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_COOL_DOWN\x10\x01\x12\x17\n\x13REASON_BUDGET_SPENT\x10\x02\"L\n\x0f\x43odesLengthened\x12\x0e\n\x06\x64igits\x18\x01 \x01(\x05\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa1\x02\n\nOtpPurpose\x12\x1b\n\x17OTP_PURPOSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OTP_PURPOSE_REGISTRATION\x10\x01\x12\x18\n\x14OTP_PURPOSE_RECOVERY\x10\x02\x12\"\n\x1eOTP_PURPOSE_TEMPORARY_PASSWORD\x10\x03\x12\"\n\x1eOTP_PURPOSE_COMMANDED_PASSWORD\x10\x04\x12!\n\x1dOTP_PURPOSE_PROPOSED_PASSWORD\x10\x05\x12\x15\n\x11OTP_PURPOSE_EMAIL\x10\x06\x12\x1f\n\x1bOTP_PURPOSE_OFFICE_PASSWORD\x10\x07\x12\x1b\n\x17OTP_PURPOSE_OFFICE_SLIP\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fzasov/events/v1/otp_event.proto\x12\x0fzasov.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\"\xed\x03\n\x08OtpEvent\x12(\n\x04meta\x18\x01 \x01(\x0b\x32\x1a.zasov.events.v1.EventMeta\x12\x30\n\notp_issued\x18\n \x01(\x0b\x32\x1a.zasov.events.v1.OtpIssuedH\x00\x12\x34\n\x0cotp_verified\x18\x0b \x01(\x0b\x32\x1c.zasov.events.v1.OtpVerifiedH\x00\x12\x30\n\notp_failed\x18\x0c \x01(\x0b\x32\x1a.zasov.events.v1.OtpFailedH\x00\x12\x38\n\x0eotp_superseded\x18\r \x01(\x0b\x32\x1e.zasov.events.v1.OtpSupersededH\x00\x12\x32\n\x0botp_expired\x18\x0e \x01(\x0b\x32\x1b.zasov.events.v1.OtpExpiredH\x00\x12\x32\n\x0botp_refused\x18\x0f \x01(\x0b\x32\x1b.zasov.events.v1.OtpRefusedH\x00\x12\x34\n\x0c\x64\x65\x63oy_issued\x18\x10 \x01(\x0b\x32\x1c.zasov.events.v1.DecoyIssuedH\x00\x12<\n\x10\x63odes_lengthened\x18\x11 \x01(\x0b\x32 .zasov.events.v1.CodesLengthenedH\x00\x42\x07\n\x05\x65vent\"y\n\tOtpIssued\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0e\n\x06\x64igits\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x0b\x44\x65\x63oyIssued\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0e\n\x06\x64igits\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0bOtpVerified\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\"d\n\tOtpFailed\x12,\n\x07purpose\x18\x01 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x12\n\ntries_left\x18\x02 \x01(\x05\x12\x15\n\rwithout_grant\x18\x03 \x01(\x08\"\x0f\n\rOtpSuperseded\"\x0c\n\nOtpExpired\"\xbf\x01\n\nOtpRefused\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".zasov.events.v1.OtpRefused.Reason\x12,\n\x07purpose\x18\x02 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\"O\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_COOL_DOWN\x10\x01\x12\x17\n\x13REASON_BUDGET_SPENT\x10\x02\"L\n\x0f\x43odesLengthened\x12\x0e\n\x06\x64igits\x18\x01 \x01(\x05\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa1\x02\n\nOtpPurpose\x12\x1b\n\x17OTP_PURPOSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OTP_PURPOSE_REGISTRATION\x10\x01\x12\x18\n\x14OTP_PURPOSE_RECOVERY\x10\x02\x12\"\n\x1eOTP_PURPOSE_TEMPORARY_PASSWORD\x10\x03\x12\"\n\x1eOTP_PURPOSE_COMMANDED_PASSWORD\x10\x04\x12!\n\x1dOTP_PURPOSE_PROPOSED_PASSWORD\x10\x05\x12\x15\n\x11OTP_PURPOSE_EMAIL\x10\x06\x12\x1f\n\x1bOTP_PURPOSE_OFFICE_PASSWORD\x10\x07\x12\x1b\n\x17OTP_PURPOSE_OFFICE_SLIP\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.events.v1.otp_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OTPPURPOSE']._serialized_start=1301
-  _globals['_OTPPURPOSE']._serialized_end=1590
+  _globals['_OTPPURPOSE']._serialized_start=1324
+  _globals['_OTPPURPOSE']._serialized_end=1613
   _globals['_OTPEVENT']._serialized_start=114
   _globals['_OTPEVENT']._serialized_end=607
   _globals['_OTPISSUED']._serialized_start=609
@@ -44,15 +44,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OTPVERIFIED']._serialized_start=857
   _globals['_OTPVERIFIED']._serialized_end=916
   _globals['_OTPFAILED']._serialized_start=918
-  _globals['_OTPFAILED']._serialized_end=995
-  _globals['_OTPSUPERSEDED']._serialized_start=997
-  _globals['_OTPSUPERSEDED']._serialized_end=1012
-  _globals['_OTPEXPIRED']._serialized_start=1014
-  _globals['_OTPEXPIRED']._serialized_end=1026
-  _globals['_OTPREFUSED']._serialized_start=1029
-  _globals['_OTPREFUSED']._serialized_end=1220
-  _globals['_OTPREFUSED_REASON']._serialized_start=1141
-  _globals['_OTPREFUSED_REASON']._serialized_end=1220
-  _globals['_CODESLENGTHENED']._serialized_start=1222
-  _globals['_CODESLENGTHENED']._serialized_end=1298
+  _globals['_OTPFAILED']._serialized_end=1018
+  _globals['_OTPSUPERSEDED']._serialized_start=1020
+  _globals['_OTPSUPERSEDED']._serialized_end=1035
+  _globals['_OTPEXPIRED']._serialized_start=1037
+  _globals['_OTPEXPIRED']._serialized_end=1049
+  _globals['_OTPREFUSED']._serialized_start=1052
+  _globals['_OTPREFUSED']._serialized_end=1243
+  _globals['_OTPREFUSED_REASON']._serialized_start=1164
+  _globals['_OTPREFUSED_REASON']._serialized_end=1243
+  _globals['_CODESLENGTHENED']._serialized_start=1245
+  _globals['_CODESLENGTHENED']._serialized_end=1321
 # @@protoc_insertion_point(module_scope)

@@ -225,19 +225,23 @@ class OtpFailed(_message.Message):
 
     PURPOSE_FIELD_NUMBER: _builtins.int
     TRIES_LEFT_FIELD_NUMBER: _builtins.int
+    WITHOUT_GRANT_FIELD_NUMBER: _builtins.int
     purpose: Global___OtpPurpose.ValueType
     """What it would have been good for."""
     tries_left: _builtins.int
-    """Tries that the challenge still has."""
+    """Tries that the challenge still has for whoever holds its flow's grant."""
+    without_grant: _builtins.bool
+    """Whoever gave it did not hold the grant of its flow, and it took none of those tries."""
     def __init__(
         self,
         *,
         purpose: Global___OtpPurpose.ValueType = ...,
         tries_left: _builtins.int = ...,
+        without_grant: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose", "tries_left", b"tries_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purpose", b"purpose", "tries_left", b"tries_left", "without_grant", b"without_grant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,17 +27,17 @@ from zasov.events.v1 import meta_pb2 as zasov_dot_events_dot_v1_dot_meta__pb2
 from zasov.events.v1 import otp_event_pb2 as zasov_dot_events_dot_v1_dot_otp__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ezasov/otp/v1/otp_service.proto\x12\x0czasov.otp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\x1a\x1fzasov/events/v1/otp_event.proto\"L\n\x0b\x44\x65stination\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x65mail\x18\x03 \x01(\tH\x00\x12\x10\n\x08language\x18\x02 \x01(\tB\t\n\x07\x63hannel\"\x8b\x02\n\x0cIssueRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x02 \x01(\t\x12,\n\x07purpose\x18\x03 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12.\n\x0b\x64\x65stination\x18\x04 \x01(\x0b\x32\x19.zasov.otp.v1.Destination\x12\'\n\x06origin\x18\x05 \x01(\x0b\x32\x17.zasov.events.v1.Origin\x12\x14\n\x0cleast_digits\x18\x06 \x01(\x05\x12\x13\n\x0bhas_account\x18\x07 \x01(\x08\x12\x12\n\nfirst_half\x18\x08 \x01(\t\x12\x10\n\x08is_decoy\x18\t \x01(\x08\"\xa4\x01\n\rIssueResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"\xaf\x01\n\rVerifyRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x03 \x01(\t\x12,\n\x07purpose\x18\x04 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\'\n\x06origin\x18\x06 \x01(\x0b\x32\x17.zasov.events.v1.Origin\"R\n\x0eVerifyResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.zasov.otp.v1.VerifyOutcome\x12\x12\n\ntries_left\x18\x02 \x01(\x05\"9\n\rCancelRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"\'\n\x0fGetStateRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\"\x91\x01\n\x10GetStateResponse\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.zasov.otp.v1.ChallengeState\x12\x12\n\ntries_left\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04sent\x18\x04 \x01(\x08*\x97\x01\n\rVerifyOutcome\x12\x1e\n\x1aVERIFY_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14VERIFY_OUTCOME_RIGHT\x10\x01\x12\x18\n\x14VERIFY_OUTCOME_WRONG\x10\x02\x12\x17\n\x13VERIFY_OUTCOME_DEAD\x10\x03\x12\x19\n\x15VERIFY_OUTCOME_VOIDED\x10\x04*\xc5\x01\n\x0e\x43hallengeState\x12\x1f\n\x1b\x43HALLENGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HALLENGE_STATE_OPEN\x10\x01\x12\x1c\n\x18\x43HALLENGE_STATE_VERIFIED\x10\x02\x12\x1e\n\x1a\x43HALLENGE_STATE_SUPERSEDED\x10\x03\x12\x1b\n\x17\x43HALLENGE_STATE_EXPIRED\x10\x04\x12\x1d\n\x19\x43HALLENGE_STATE_EXHAUSTED\x10\x05\x32\xa3\x02\n\nOtpService\x12@\n\x05Issue\x12\x1a.zasov.otp.v1.IssueRequest\x1a\x1b.zasov.otp.v1.IssueResponse\x12\x43\n\x06Verify\x12\x1b.zasov.otp.v1.VerifyRequest\x1a\x1c.zasov.otp.v1.VerifyResponse\x12\x43\n\x06\x43\x61ncel\x12\x1b.zasov.otp.v1.CancelRequest\x1a\x1c.zasov.otp.v1.CancelResponse\x12I\n\x08GetState\x12\x1d.zasov.otp.v1.GetStateRequest\x1a\x1e.zasov.otp.v1.GetStateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ezasov/otp/v1/otp_service.proto\x12\x0czasov.otp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1azasov/events/v1/meta.proto\x1a\x1fzasov/events/v1/otp_event.proto\"L\n\x0b\x44\x65stination\x12\x0f\n\x05phone\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x65mail\x18\x03 \x01(\tH\x00\x12\x10\n\x08language\x18\x02 \x01(\tB\t\n\x07\x63hannel\"\x8b\x02\n\x0cIssueRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x02 \x01(\t\x12,\n\x07purpose\x18\x03 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12.\n\x0b\x64\x65stination\x18\x04 \x01(\x0b\x32\x19.zasov.otp.v1.Destination\x12\'\n\x06origin\x18\x05 \x01(\x0b\x32\x17.zasov.events.v1.Origin\x12\x14\n\x0cleast_digits\x18\x06 \x01(\x05\x12\x13\n\x0bhas_account\x18\x07 \x01(\x08\x12\x12\n\nfirst_half\x18\x08 \x01(\t\x12\x10\n\x08is_decoy\x18\t \x01(\x08\"\xa4\x01\n\rIssueResponse\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61sk_again_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igits\x18\x04 \x01(\x05\x12\x0b\n\x03tag\x18\x05 \x01(\t\"\xc6\x01\n\rVerifyRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0f\n\x07\x66low_id\x18\x03 \x01(\t\x12,\n\x07purpose\x18\x04 \x01(\x0e\x32\x1b.zasov.events.v1.OtpPurpose\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\'\n\x06origin\x18\x06 \x01(\x0b\x32\x17.zasov.events.v1.Origin\x12\x15\n\rwithout_grant\x18\x07 \x01(\x08\"R\n\x0eVerifyResponse\x12,\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.zasov.otp.v1.VerifyOutcome\x12\x12\n\ntries_left\x18\x02 \x01(\x05\"9\n\rCancelRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"\'\n\x0fGetStateRequest\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\"\x91\x01\n\x10GetStateResponse\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.zasov.otp.v1.ChallengeState\x12\x12\n\ntries_left\x18\x02 \x01(\x05\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04sent\x18\x04 \x01(\x08*\x97\x01\n\rVerifyOutcome\x12\x1e\n\x1aVERIFY_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14VERIFY_OUTCOME_RIGHT\x10\x01\x12\x18\n\x14VERIFY_OUTCOME_WRONG\x10\x02\x12\x17\n\x13VERIFY_OUTCOME_DEAD\x10\x03\x12\x19\n\x15VERIFY_OUTCOME_VOIDED\x10\x04*\xc5\x01\n\x0e\x43hallengeState\x12\x1f\n\x1b\x43HALLENGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HALLENGE_STATE_OPEN\x10\x01\x12\x1c\n\x18\x43HALLENGE_STATE_VERIFIED\x10\x02\x12\x1e\n\x1a\x43HALLENGE_STATE_SUPERSEDED\x10\x03\x12\x1b\n\x17\x43HALLENGE_STATE_EXPIRED\x10\x04\x12\x1d\n\x19\x43HALLENGE_STATE_EXHAUSTED\x10\x05\x32\xa3\x02\n\nOtpService\x12@\n\x05Issue\x12\x1a.zasov.otp.v1.IssueRequest\x1a\x1b.zasov.otp.v1.IssueResponse\x12\x43\n\x06Verify\x12\x1b.zasov.otp.v1.VerifyRequest\x1a\x1c.zasov.otp.v1.VerifyResponse\x12\x43\n\x06\x43\x61ncel\x12\x1b.zasov.otp.v1.CancelRequest\x1a\x1c.zasov.otp.v1.CancelResponse\x12I\n\x08GetState\x12\x1d.zasov.otp.v1.GetStateRequest\x1a\x1e.zasov.otp.v1.GetStateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zasov.otp.v1.otp_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERIFYOUTCOME']._serialized_start=1186
-  _globals['_VERIFYOUTCOME']._serialized_end=1337
-  _globals['_CHALLENGESTATE']._serialized_start=1340
-  _globals['_CHALLENGESTATE']._serialized_end=1537
+  _globals['_VERIFYOUTCOME']._serialized_start=1209
+  _globals['_VERIFYOUTCOME']._serialized_end=1360
+  _globals['_CHALLENGESTATE']._serialized_start=1363
+  _globals['_CHALLENGESTATE']._serialized_end=1560
   _globals['_DESTINATION']._serialized_start=142
   _globals['_DESTINATION']._serialized_end=218
   _globals['_ISSUEREQUEST']._serialized_start=221
@@ -45,17 +45,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUERESPONSE']._serialized_start=491
   _globals['_ISSUERESPONSE']._serialized_end=655
   _globals['_VERIFYREQUEST']._serialized_start=658
-  _globals['_VERIFYREQUEST']._serialized_end=833
-  _globals['_VERIFYRESPONSE']._serialized_start=835
-  _globals['_VERIFYRESPONSE']._serialized_end=917
-  _globals['_CANCELREQUEST']._serialized_start=919
-  _globals['_CANCELREQUEST']._serialized_end=976
-  _globals['_CANCELRESPONSE']._serialized_start=978
-  _globals['_CANCELRESPONSE']._serialized_end=994
-  _globals['_GETSTATEREQUEST']._serialized_start=996
-  _globals['_GETSTATEREQUEST']._serialized_end=1035
-  _globals['_GETSTATERESPONSE']._serialized_start=1038
-  _globals['_GETSTATERESPONSE']._serialized_end=1183
-  _globals['_OTPSERVICE']._serialized_start=1540
-  _globals['_OTPSERVICE']._serialized_end=1831
+  _globals['_VERIFYREQUEST']._serialized_end=856
+  _globals['_VERIFYRESPONSE']._serialized_start=858
+  _globals['_VERIFYRESPONSE']._serialized_end=940
+  _globals['_CANCELREQUEST']._serialized_start=942
+  _globals['_CANCELREQUEST']._serialized_end=999
+  _globals['_CANCELRESPONSE']._serialized_start=1001
+  _globals['_CANCELRESPONSE']._serialized_end=1017
+  _globals['_GETSTATEREQUEST']._serialized_start=1019
+  _globals['_GETSTATEREQUEST']._serialized_end=1058
+  _globals['_GETSTATERESPONSE']._serialized_start=1061
+  _globals['_GETSTATERESPONSE']._serialized_end=1206
+  _globals['_OTPSERVICE']._serialized_start=1563
+  _globals['_OTPSERVICE']._serialized_end=1854
 # @@protoc_insertion_point(module_scope)

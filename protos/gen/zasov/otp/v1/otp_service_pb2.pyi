@@ -236,6 +236,7 @@ class VerifyRequest(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    WITHOUT_GRANT_FIELD_NUMBER: _builtins.int
     challenge_id: _builtins.str
     """UUID: the challenge that the flow was given."""
     subject_id: _builtins.str
@@ -246,6 +247,10 @@ class VerifyRequest(_message.Message):
     """As at Issue."""
     code: _builtins.str
     """As the subscriber typed it: digits; a one-time password in capitals and digits, a slip's in whole."""
+    without_grant: _builtins.bool
+    """Whoever guesses holds no grant of the flow. There are as many checks for all of them together as for whoever holds it, and
+    they take none of those. A right code is used up all the same.
+    """
     @_builtins.property
     def origin(self) -> _meta_pb2.Origin:
         """Where the request came from, as pseudonyms."""
@@ -259,10 +264,11 @@ class VerifyRequest(_message.Message):
         purpose: _otp_event_pb2.OtpPurpose.ValueType = ...,
         code: _builtins.str = ...,
         origin: _meta_pb2.Origin | None = ...,
+        without_grant: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge_id", b"challenge_id", "code", b"code", "flow_id", b"flow_id", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge_id", b"challenge_id", "code", b"code", "flow_id", b"flow_id", "origin", b"origin", "purpose", b"purpose", "subject_id", b"subject_id", "without_grant", b"without_grant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,7 +285,7 @@ class VerifyResponse(_message.Message):
     outcome: Global___VerifyOutcome.ValueType
     """What became of it."""
     tries_left: _builtins.int
-    """Checks that are left for this code."""
+    """Checks that are left for this code; without the grant: for whoever has none."""
     def __init__(
         self,
         *,
