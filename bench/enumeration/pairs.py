@@ -20,12 +20,15 @@ NOT_BUILT = ("suspended accounts (M17)",)
 
 @dataclass
 class Numbers:
-    """One arm: its numbers, the same subscribers' account numbers, and the flows that are under way for them."""
+    """One arm: its numbers, the same subscribers' account numbers, and the flows that are under way for them (of one-time
+    passwords the grants).
+    """
 
     fresh: list[str]
     blocked: list[str]
     accounts: list[str]
     recoveries: list[CodeSent] = field(default_factory=list)
+    one_times: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
 
 
@@ -111,8 +114,20 @@ async def _choose_without_right(subscribers: Subscribers, numbers: Numbers, inde
     return await subscribers.back_end.choose_recovery_password(grant, PASSWORD, CLIENT)
 
 
+async def _recover_blocked(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.start_recovery(numbers.blocked[index % _BLOCKED], subscribers.client)
+
+
 async def _ask_for_one_time_password(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.request_temporary_password(numbers.fresh[index], subscribers.client)
+    sent = await subscribers.back_end.request_temporary_password(numbers.fresh[index], subscribers.client)
+    numbers.one_times.append(sent.grant)
+    return None
+
+
+async def _own_one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.sign_in_with_temporary_password(
+        numbers.fresh[index], "22222222", CLIENT, numbers.one_times[index]
+    )
 
 
 async def _one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
@@ -157,8 +172,10 @@ PAIRS: Sequence[Pair] = (
     Pair("recovery by email, start", "", _recover_by_email, sends_sms=True),
     Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
+    Pair("recovery of a blocked number, start", "", _recover_blocked, sends_sms=True),
     Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
     Pair("one-time password, wrong", "CODE_REJECTED", _one_time_password_wrong),
+    Pair("one-time password, wrong, by its grant", "CODE_REJECTED", _own_one_time_password_wrong),
     Pair("sign-in by account number, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong_by_number),
     Pair("contacts of an account number", "", _list_contacts, sends_sms=True),
     Pair("code to the contact that was chosen", "", _choose_contact),
