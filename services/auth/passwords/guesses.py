@@ -103,7 +103,17 @@ class Guesses:
         return await asyncio.shield(task)
 
     async def _make(self, guess: Guess, on_right: OnRight[R]) -> R:
-        await self._line.turn()
+        async with self._line.turn():
+            admission, loaded, right = await self._make_in_turn(guess)
+        if not right:
+            version = loaded.account.credential_version
+            await self._record(guess, lambda: _failure_in_time(admission, version, guess), loaded)
+            raise errors.credentials_rejected(admission.attempts_left)
+        assert guess.known  # no guess at somebody unknown is right
+        return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
+
+    async def _make_in_turn(self, guess: Guess) -> tuple[Admission, Loaded, bool]:
+        """Admitted, and whether it is right."""
         if not guess.may_start():
             raise unavailable()
         try:
@@ -119,17 +129,11 @@ class Guesses:
             # No event either: what is turned away here may come in masses.
             raise errors.captcha_required() from None
         try:
-            right = await self._evaluate(guess, admission, loaded)
+            return admission, loaded, await self._evaluate(guess, admission, loaded)
         except BaseException:
             if not admission.spent:
                 await self._lockout.give_back(guess.guarded, admission.attempt_id)
             raise
-        if not right:
-            version = loaded.account.credential_version
-            await self._record(guess, lambda: _failure_in_time(admission, version, guess), loaded)
-            raise errors.credentials_rejected(admission.attempts_left)
-        assert guess.known  # no guess at somebody unknown is right
-        return await self._settle_right(guess, admission, loaded.account.account_id, on_right)
 
     async def _settle_right(self, guess: Guess, admission: Admission, account_id: UUID, on_right: OnRight[R]) -> R:
         """Rule 7: settled first, naming every failure that is stored by now; then appended; then answered."""

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,10 +19,11 @@ from services.chassis.errors import overloaded
 
 T = TypeVar("T")
 
-# How many hashes of each thread may be let in at once, and how much faster than they are hashed after that: a thread must
-# find the next one ready, and to have ready what comes seconds later takes from those who are hashed now.
+# How many a thread may have let in and not yet hashed: it must find the next one ready. What is made ready for seconds later
+# takes from those who are hashed now, and from those who are only refused.
 _READY = 8
-_AHEAD = 1.5
+# Nobody keeps others out for longer: who waits for lockout, which may take seconds, has no need of a thread.
+_LONGEST_TURN_S = 0.25
 
 
 class Place:
@@ -63,7 +65,7 @@ class HashingLine:
         self._taken = 0
         self._by_subject: Counter[UUID] = Counter()
         self._seconds_a_hash = 0.02
-        self._next_turn = 0.0
+        self._turns = asyncio.Semaphore(_READY * threads)
         # What a guess at somebody unknown is tested against: same parameters, same time.
         self.dummy_hash = hasher.hash("nobody's password")
 
@@ -87,19 +89,26 @@ class HashingLine:
             raise overloaded(self._until_free())
         self._by_subject[subject] += 1
 
-    async def turn(self) -> None:
-        """Waits until it makes sense to begin. What a crowd has admitted and read for it would wait long for a thread, and
-        all at once it keeps everybody else waiting, those too who are only refused.
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Holds back a crowd that comes at once, in the order of asking: what lies between a place and the end of its hash is
+        done for a few at a time. A turn is over when the body has ended, or has taken longer than a turn may.
         """
-        if (wait := self._until_turn(time.monotonic())) > 0:
-            await asyncio.sleep(wait)
+        over = False
 
-    def _until_turn(self, now: float) -> float:
-        """Seconds. Taking a turn, in the order of asking (GCRA)."""
-        apart = self._seconds_a_hash / self._threads / _AHEAD
-        turn = max(self._next_turn, now - apart * (_READY * self._threads - 1))
-        self._next_turn = turn + apart
-        return turn - now
+        def end() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                self._turns.release()
+
+        await self._turns.acquire()
+        too_long = asyncio.get_running_loop().call_later(_LONGEST_TURN_S, end)
+        try:
+            yield
+        finally:
+            too_long.cancel()
+            end()
 
     def leave(self, subject: UUID | None) -> None:
         self._taken -= 1

@@ -1,7 +1,7 @@
 """The line in front of the hash: bounded, and nothing in it is evaluated without an admission."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError
 from argon2.profiles import CHEAPEST
 
+from services.auth.passwords import hashing
 from services.auth.passwords.admission import Admission
 from services.auth.passwords.hashing import HashingLine
 from services.chassis.clock import boottime
@@ -66,27 +67,14 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
 
 
 @pytest.mark.row("M21")
-async def test_of_a_crowd_as_many_as_the_threads_need_are_let_in_at_once_and_the_rest_little_faster_than_hashed(
-    new_line: Any,
-) -> None:
-    line, now = new_line(places=128, threads=2), 1000.0
-    line._seconds_a_hash = 0.06
-    waits = [line._until_turn(now) for _ in range(20)]
-    assert max(waits[:16]) <= 0
-    assert waits[16:] == pytest.approx([0.02, 0.04, 0.06, 0.08]), "three in 0.06 s, of which two threads hash two"
-    assert max(line._until_turn(now + 60) for _ in range(16)) <= 0, "when all of that is over"
-
-
-@pytest.mark.row("M21")
-async def test_who_comes_in_a_crowd_gets_a_turn(new_line: Any) -> None:
-    line = new_line(places=128)
-    line._seconds_a_hash = 60.0
-    crowd = [asyncio.ensure_future(line.turn()) for _ in range(9)]
-    await until(lambda: sum(one.done() for one in crowd) == 8)
-    assert not crowd[-1].done()
-    crowd[-1].cancel()
-    line._seconds_a_hash = line._next_turn = 0.0
-    await asyncio.gather(*(line.turn() for _ in range(100)))
+async def test_a_turn_ends_once_by_its_end_or_by_its_length(new_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "_LONGEST_TURN_S", 0.0)
+    line = new_line(threads=2)
+    async with AsyncExitStack() as stack:
+        for _ in range(17):  # the last one's begins only when another is over
+            await stack.enter_async_context(line.turn())
+        await until(lambda: line._turns._value == 16)
+    assert line._turns._value == 16
 
 
 @pytest.mark.row("M21")
