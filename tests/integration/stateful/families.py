@@ -94,10 +94,8 @@ class Families(Visitors):
     # --- what the rules are made of
 
     def _know_both(self) -> None:
-        for e164 in self.e164s:
-            if self.oracle.numbers[e164].password is None:
-                self._pass(1)
-                self._go_through("Registration", e164, GOOD_PASSWORDS[0])
+        for number in range(len(self.e164s)):
+            self._let_in(number)
 
     def _signed_in_as(self, number: int) -> str | None:
         """A session that has just begun; None: there is no way in now."""

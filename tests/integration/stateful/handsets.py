@@ -68,7 +68,7 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways, then=st.sampled_from(["choose", "choose", "confirm", "break off"]), password=new_passwords)
     def get_in_by_one_time(self, number: int, way: Way, then: str, password: str) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
+        self._wait_for_codes(e164)
         self._ask(e164, way)
         given = self._use(e164, way, "right")
         if given and then == "confirm":
@@ -87,7 +87,8 @@ class Handsets(Subscribers):
         too_soon: the proposed password is tried before it is confirmed.
         """
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164, 2)
         self._propose(e164, password)
         if asks_after:
             self._ask(e164, asks_after)
@@ -100,7 +101,8 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways)
     def use_one_time_after_another_password(self, number: int, way: Way) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164, 2)
         self._ask(e164, way)
         self._go_through("Recovery", e164, GOOD_PASSWORDS[2])
         self._use(e164, way, "right")
@@ -108,7 +110,8 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways)
     def use_one_time_while_blocked(self, number: int, way: Way) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164)
         self._ask(e164, way)
         self.sign_in_wrongly_until_refused(number)
         self._use(e164, way, "right")

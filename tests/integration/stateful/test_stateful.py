@@ -17,8 +17,8 @@ import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
-from tests.integration.stateful.customers import A_DAY, CHANNELS, EMAILS
-from tests.integration.stateful.machine import KINDS, WRONG_PASSWORD, Met
+from tests.integration.stateful.customers import CHANNELS, EMAILS
+from tests.integration.stateful.machine import A_DAY, KINDS, WRONG_PASSWORD, Met
 from tests.integration.stateful.movers import STAFF, Movers
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
@@ -154,6 +154,8 @@ def _walk_to_the_rarer_answers(subscribers: Movers) -> None:
     subscribers.propose_and_confirm(0, GOOD_PASSWORDS[1], asks_after=None, too_soon=True)
     subscribers.confirm_proposed(("any", 0))  # the same
     subscribers.guess_at_other_codes_first(1)
+    subscribers.start("Recovery", 0)
+    subscribers.confirm_wrongly_until_refused(newest)  # dead, the last time
     for _ in range(CODES_A_DAY):
         subscribers.go_through("Registration", 1, None)
     subscribers.go_through("Registration", 1, None)  # too many
@@ -183,7 +185,9 @@ def _walk_among_contacts(subscribers: Movers) -> None:
     for password in ("slovo", GOOD_PASSWORDS[1]):
         subscribers.change_password(newest, "right", password)
     for _ in range(CODES_A_DAY):
-        subscribers.recover_by_choice(0, False, "phone", "phone", False, GOOD_PASSWORDS[1])  # too many, in the end
+        subscribers.time_passes(1)
+        subscribers.list_contacts(0, "phone")
+        subscribers.send_code(SHOWN, newest, "phone")  # too many, in the end
     subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # the same
     subscribers.sign_in_wrongly_until_refused(0)
     subscribers.start_email_change(newest, "right", EMAILS[1], patiently=True)  # blocked

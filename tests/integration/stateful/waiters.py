@@ -49,7 +49,7 @@ class Waiters(Solvers):
         """late: once it has been asked after; too late: when its first seconds are over, and nobody has asked. again: another
         code is sent before the end.
         """
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         given = self._start(kind, self.e164s[number], channel if kind == "Recovery" else None)
         if given is None:
             return
