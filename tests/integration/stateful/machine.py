@@ -314,11 +314,14 @@ class Subscribers(RuleBasedStateMachine):
 
     def _sent(self, flow: Flow, sent: Any) -> Given:
         self.oracle.moved_on(flow, "code", sent.grant)
-        text = self.world.code_of(sent.grant, flow.to) if flow.to else None
+        text = self.world.code_of(sent.grant, flow.to, self._language_of(flow)) if flow.to else None
         due = self.oracle.code_sent(flow, text)
         self.challenges[id(flow.codes[-1])] = self.world.challenge_of(sent.grant)
         assert due == sent.digits == len(text or "0" * due), "the code's length"
         return self._given(flow.kind, sent.grant)
+
+    def _language_of(self, flow: Flow) -> str:
+        return "ru"
 
     def _confirm(self, kind: str, given: Given, code: str) -> Given | None:
         flow = self._flow_of(given)

@@ -19,10 +19,12 @@ from services.chassis.keys import make_keys
 from tests.integration.databases import Databases
 from tests.integration.stateful.customers import CHANNELS, EMAILS
 from tests.integration.stateful.machine import A_DAY, KINDS, WRONG_PASSWORD, Met
-from tests.integration.stateful.movers import STAFF, Movers
+from tests.integration.stateful.movers import STAFF
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
+from tests.integration.stateful.repeaters import CALLS, THEN, Repeaters
 from tests.integration.stateful.solvers import ASKED, PROOFS
+from tests.integration.stateful.speakers import LANGUAGES
 from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
@@ -83,6 +85,9 @@ TO_BE_MET = {
     *(("name_a_phone", reason) for reason in ("OK", "SUBSCRIBER_UNKNOWN", "NUMBER_TAKEN", "NEW_PHONE_USED")),
     *(("approve_a_phone", reason) for reason in ("OK", "SECOND_APPROVER_REQUIRED", "CONTACT_CHANGE_VOID")),
     *(("cancel_a_phone", reason) for reason in ("OK", "SESSION_INVALID", "CONTACT_CHANGE_VOID")),
+    *(("set_language", reason) for reason in ("OK", "SESSION_INVALID")),
+    *(("sign_in, named", reason) for reason in ("OK", "CREDENTIALS_REJECTED", "REQUEST_ID_REUSED")),
+    *((f"{kind}, named", reason) for kind in KINDS for reason in ("OK", "REQUEST_ID_REUSED")),
     *((call, "OK") for call in ("introspect", "verify_past_auth", "time_passes")),
 }
 
@@ -114,17 +119,20 @@ def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.row("M16")
 @pytest.mark.row("M18")
 @pytest.mark.row("M19")
+@pytest.mark.row("M20")
+@pytest.mark.row("M21")
 @pytest.mark.row("M22")
 def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, capsys: pytest.CaptureFixture[str]) -> None:
     met = Met()
-    _walk_to_the_rarer_answers(Movers(a_world, met))
-    _walk_among_contacts(Movers(a_world, met))
-    _walk_among_links(Movers(a_world, met))
-    _walk_among_pictures(Movers(a_world, met))
-    _walk_among_messages(Movers(a_world, met))
-    _walk_to_new_phones(Movers(a_world, met))
-    _walk_with_what_is_nobodys(Movers(a_world, met))
-    run_state_machine_as_test(lambda: Movers(a_world, met), settings=PROFILE)
+    _walk_to_the_rarer_answers(Repeaters(a_world, met))
+    _walk_among_contacts(Repeaters(a_world, met))
+    _walk_among_links(Repeaters(a_world, met))
+    _walk_among_pictures(Repeaters(a_world, met))
+    _walk_among_messages(Repeaters(a_world, met))
+    _walk_to_new_phones(Repeaters(a_world, met))
+    _walk_among_repeated_calls(Repeaters(a_world, met))
+    _walk_with_what_is_nobodys(Repeaters(a_world, met))
+    run_state_machine_as_test(lambda: Repeaters(a_world, met), settings=PROFILE)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
         print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
@@ -132,7 +140,7 @@ def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, 
     assert not never, f"never met: {sorted(never)}"
 
 
-def _walk_to_the_rarer_answers(subscribers: Movers) -> None:
+def _walk_to_the_rarer_answers(subscribers: Repeaters) -> None:
     """A few steps cannot be relied on to come in the order that these need."""
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
@@ -163,7 +171,7 @@ def _walk_to_the_rarer_answers(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_among_contacts(subscribers: Movers) -> None:
+def _walk_among_contacts(subscribers: Repeaters) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
@@ -198,7 +206,7 @@ def _walk_among_contacts(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_among_links(subscribers: Movers) -> None:
+def _walk_among_links(subscribers: Repeaters) -> None:
     newest = ("live", 0)
     subscribers.begin(stream_lags=False, known=True)
     for password in (WRONG_PASSWORD, "right"):
@@ -212,7 +220,7 @@ def _walk_among_links(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_among_pictures(subscribers: Movers) -> None:
+def _walk_among_pictures(subscribers: Repeaters) -> None:
     subscribers.begin(stream_lags=False, known=True)
     for proof in PROOFS:
         for asked in ASKED:
@@ -223,7 +231,7 @@ def _walk_among_pictures(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_with_what_is_nobodys(subscribers: Movers) -> None:
+def _walk_with_what_is_nobodys(subscribers: Repeaters) -> None:
     """The first of the tokens and grants is nobody's."""
     first = ("any", -1)
     subscribers.begin(stream_lags=True, known=True)
@@ -233,6 +241,7 @@ def _walk_with_what_is_nobodys(subscribers: Movers) -> None:
     subscribers.prove_again(first, "right")
     subscribers.link_number(first, 0, 1, "phone", "right")
     subscribers.list_linked(first)
+    subscribers.set_language(first, "en")
     subscribers.unlink_number(first, 0)
     subscribers.send_again(first, swapped=False, patiently=True)
     subscribers.confirm(first, swapped=False, code="right")
@@ -244,7 +253,7 @@ def _walk_with_what_is_nobodys(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_among_messages(subscribers: Movers) -> None:
+def _walk_among_messages(subscribers: Repeaters) -> None:
     subscribers.begin(stream_lags=False, known=True)
     subscribers.put_subscriber(0, crossed=False, email=EMAILS[0])
     subscribers.change_email_amid(0, "email", "by its owner", EMAILS[1])
@@ -255,11 +264,20 @@ def _walk_among_messages(subscribers: Movers) -> None:
     subscribers.teardown()
 
 
-def _walk_to_new_phones(subscribers: Movers) -> None:
+def _walk_to_new_phones(subscribers: Repeaters) -> None:
     subscribers.begin(stream_lags=False, known=True)
     for then in ("at once", "named again", "another password", "too late", "stopped"):
         subscribers.move_to_a_new_phone(0, "phone", then)
         subscribers.time_passes(A_DAY)
     subscribers.name_anothers_new_phone(0)
     subscribers.name_a_new_phone(0, "phone", 3, STAFF[0])  # somebody's
+    subscribers.teardown()
+
+
+def _walk_among_repeated_calls(subscribers: Repeaters) -> None:
+    subscribers.begin(stream_lags=False, known=True)
+    for language in LANGUAGES:
+        subscribers.read_in_another_language(0, "Recovery", "en", language)
+    for call, then, right in product(CALLS, THEN[1:], (True, False)):
+        subscribers.repeat_a_call(call, 0, right, then)
     subscribers.teardown()
