@@ -56,8 +56,13 @@ class Handsets(Subscribers):
 
     @rule(number=numbers, way=ways)
     def use_one_time_wrongly_until_refused(self, number: int, way: Way) -> None:
+        """Which makes no code longer but those that are asked for in the same way."""
+        e164 = self.e164s[number]
+        self._wait_for_codes(e164, 2)
+        self._ask(e164, way)
         for _ in range(oracle.TRIES + 1):
-            self._use(self.e164s[number], way, "wrong")
+            self._use(e164, way, "wrong")
+        self._start("Recovery", e164)
 
     @rule(which=which)
     def confirm_proposed(self, which: Which) -> None:
@@ -78,7 +83,7 @@ class Handsets(Subscribers):
 
     @rule(
         number=numbers,
-        password=st.sampled_from(GOOD_PASSWORDS),
+        password=new_passwords,
         asks_after=st.sampled_from([None, None, "site", "handset"]),
         too_soon=st.booleans(),
     )
@@ -111,11 +116,14 @@ class Handsets(Subscribers):
     def use_one_time_while_blocked(self, number: int, way: Way) -> None:
         e164 = self.e164s[number]
         self._let_in(number)
+        right = self.oracle.numbers[e164].password or GOOD_PASSWORDS[0]
         self._wait_for_codes(e164)
-        self._ask(e164, way)
         self.sign_in_wrongly_until_refused(number)
-        self._use(e164, way, "right")
-        self.sign_in(number, GOOD_PASSWORDS[0])
+        self._ask(e164, way)
+        self._sign_in(e164, right)
+        with self._stream(lags=True):
+            self._use(e164, way, "right")
+            self._sign_in(e164, right)
 
     # --- what the rules are made of
 

@@ -214,32 +214,19 @@ class Subscribers(RuleBasedStateMachine):
 
     # --- otp itself, asked by somebody who mixes things up
 
-    @rule(which=st.integers(0, 5), other=st.sampled_from(["flow", "purpose", "purpose", "subject", "none of it"]))
-    def verify_past_auth(self, which: int, other: str) -> None:
+    @rule(kind=st.sampled_from(KINDS), number=numbers, which=st.integers(0, 5))
+    def verify_past_auth(self, kind: str, number: int, which: int) -> None:
         """The right code, bound to something else; or rightly bound, but used up, superseded, out of tries or expired."""
-        if other != "none of it":
-            self._wait_for_codes(self.e164s[0])
-            self._start("Registration", self.e164s[0])
-        every = [code for code in self.oracle.codes if code.text is not None]
-        codes = [code for code in every if self.oracle.is_open(code) == (other != "none of it")]
-        if other == "purpose":
-            codes = [code for code in codes if self.challenges[id(code)].purpose in OF_THE_SAME_FORM]
-        if not codes:
-            return
-        code = codes[-1 - which % len(codes)]
-        of = self.challenges[id(code)]
-        request = otp_pb.VerifyRequest(
-            challenge_id=of.challenge_id, subject_id=of.subject_id, flow_id=of.flow_id, purpose=of.purpose, code=code.text
-        )
-        match other:
-            case "flow":
-                request.flow_id = of.challenge_id
-            case "subject":
-                request.subject_id = of.challenge_id
-            case "purpose":
-                request.purpose = OF_THE_SAME_FORM[of.purpose]
-        assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
-        self._step("verify_past_auth", oracle.OK)
+        e164 = self.e164s[number]
+        self._wait_for_codes(e164)
+        given = self._start(kind, e164)
+        for code in self._newest_and_another(which, open_ones=True):
+            for other in ("flow", "subject", "purpose"):
+                self._verify(code, other)
+        if given:
+            self._confirm(kind, given, "right")
+        for code in self._newest_and_another(which, open_ones=False):
+            self._verify(code, "none of it")
 
     # --- time
 
@@ -352,6 +339,28 @@ class Subscribers(RuleBasedStateMachine):
         if flow and session:
             self.accounts.setdefault(flow.number.e164, session.account_id)
             self._signed_in(flow.number.e164, session)
+
+    def _newest_and_another(self, which: int, open_ones: bool) -> list[Code]:
+        every = [code for code in self.oracle.codes if code.text is not None and self.oracle.is_open(code) == open_ones]
+        return [every[-1], every[-1 - which % len(every)]] if every else []
+
+    def _verify(self, code: Code, other: str) -> None:
+        """other: what it is bound to instead."""
+        of = self.challenges[id(code)]
+        request = otp_pb.VerifyRequest(
+            challenge_id=of.challenge_id, subject_id=of.subject_id, flow_id=of.flow_id, purpose=of.purpose, code=code.text
+        )
+        match other:
+            case "flow":
+                request.flow_id = of.challenge_id
+            case "subject":
+                request.subject_id = of.challenge_id
+            case "purpose":
+                if of.purpose not in OF_THE_SAME_FORM:
+                    return
+                request.purpose = OF_THE_SAME_FORM[of.purpose]
+        assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
+        self._step("verify_past_auth", oracle.OK)
 
     def _prove(self, kind: str, e164: str) -> Given | None:
         sent = self._start(kind, e164)

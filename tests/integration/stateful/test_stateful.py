@@ -20,6 +20,7 @@ from tests.integration.databases import Databases
 from tests.integration.stateful.customers import CHANNELS, EMAILS
 from tests.integration.stateful.machine import A_DAY, KINDS, WRONG_PASSWORD, Met
 from tests.integration.stateful.movers import STAFF
+from tests.integration.stateful.movers import THEN as WAYS_TO_AN_APPROVAL
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
 from tests.integration.stateful.repeaters import CALLS, THEN, Repeaters
@@ -266,7 +267,7 @@ def _walk_among_messages(subscribers: Repeaters) -> None:
 
 def _walk_to_new_phones(subscribers: Repeaters) -> None:
     subscribers.begin(stream_lags=False, known=True)
-    for then in ("at once", "named again", "another password", "too late", "stopped"):
+    for then in WAYS_TO_AN_APPROVAL:
         subscribers.move_to_a_new_phone(0, "phone", then)
         subscribers.time_passes(A_DAY)
     subscribers.name_anothers_new_phone(0)
@@ -278,6 +279,6 @@ def _walk_among_repeated_calls(subscribers: Repeaters) -> None:
     subscribers.begin(stream_lags=False, known=True)
     for language in LANGUAGES:
         subscribers.read_in_another_language(0, "Recovery", "en", language)
-    for call, then, right in product(CALLS, THEN[1:], (True, False)):
+    for call, then, right in product(CALLS, THEN, (True, False)):
         subscribers.repeat_a_call(call, 0, right, then)
     subscribers.teardown()

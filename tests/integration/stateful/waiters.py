@@ -13,14 +13,14 @@ from tests.integration.stateful.calls import Channel
 from tests.integration.stateful.customers import any_channel
 from tests.integration.stateful.machine import KINDS, Given, Met, Which, _kind, numbers, swapped, which
 from tests.integration.stateful.messages import DELIVERED, NOT_DELIVERED, Messages
-from tests.integration.stateful.oracle import Answer
+from tests.integration.stateful.oracle import Answer, Number
 from tests.integration.stateful.solvers import Solvers
 from tests.integration.stateful.world import World
 
 ENDS = {"arrives": DELIVERED, "is refused": NOT_DELIVERED}
 OVER = oracle.CODE_LIFETIME_S // oracle.TICK_S + 1
 
-whens = st.sampled_from(["at once", "late", "too late"])
+whens = st.sampled_from(["at once", "at once", "late", "too late"])
 ends = st.sampled_from(["arrives", "arrives", "is refused"])
 
 
@@ -44,7 +44,14 @@ class Waiters(Solvers):
 
     # --- from end to end, so that what comes after is reached often
 
-    @rule(kind=st.sampled_from(KINDS), number=numbers, channel=any_channel, end=ends, when=whens, again=st.booleans())
+    @rule(
+        kind=st.sampled_from(KINDS),
+        number=numbers,
+        channel=any_channel,
+        end=ends,
+        when=whens,
+        again=st.sampled_from([True, True, False]),
+    )
     def wait_for_a_message(self, kind: str, number: int, channel: Channel, end: str, when: str, again: bool) -> None:
         """late: once it has been asked after; too late: when its first seconds are over, and nobody has asked. again: another
         code is sent before the end.
@@ -67,6 +74,16 @@ class Waiters(Solvers):
         self._get_delivery(kind, newest)
         self._pass(OVER)
         self._get_delivery(kind, newest)
+
+    @rule(channel=any_channel)
+    def wait_for_nobodys_message(self, channel: Channel) -> None:
+        nobodys = self.world.new_number()
+        self.oracle.numbers[nobodys] = Number(nobodys)
+        given = self._start("Recovery", nobodys, channel)
+        for ticks in (1, OVER):
+            self._pass(ticks)
+            if given:
+                self._get_delivery("Recovery", given)
 
     # --- what the rules are made of
 
