@@ -177,6 +177,7 @@ class Customers(Handsets):
     def change_email_amid(self, number: int, begun: str, how: str, email: str) -> None:
         """What was begun before is void."""
         e164, other = self.e164s[number], EMAILS[email == EMAILS[0]]
+        self._let_in(number)
         self._pass(A_DAY)
         given = None
         match begun:

@@ -20,7 +20,7 @@ from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from services.auth.sessions import encode_token
 from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.calls import Channel
-from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Guard, Oracle
+from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Guard, Number, Oracle
 from tests.integration.stateful.world import Challenge, World, flow_id_of
 
 KINDS = ("Registration", "Recovery")
@@ -94,6 +94,12 @@ class Subscribers(RuleBasedStateMachine):
     def sign_in_wrongly_until_refused(self, number: int) -> None:
         for _ in range(oracle.STRIKES + 1):
             self._sign_in(self.e164s[number], WRONG_PASSWORD)
+
+    @rule()
+    def sign_in_as_nobody_until_refused(self) -> None:
+        nobodys = self._nobodys()
+        for _ in range(oracle.STRIKES + 1):
+            self._sign_in(nobodys, WRONG_PASSWORD)
 
     @rule(number=numbers, times=st.integers(1, oracle.STRIKES - 1))
     def sign_in_rightly_after_mistakes(self, number: int, times: int) -> None:
@@ -384,6 +390,12 @@ class Subscribers(RuleBasedStateMachine):
     def _flow_of(self, given: Given) -> Flow | None:
         """None: nobody was ever given this grant."""
         return next((flow for flow in self.oracle.flows if flow_id_of(flow.grant) == flow_id_of(given.grant)), None)
+
+    def _nobodys(self) -> str:
+        """A number that nobody has, and nothing was asked of."""
+        e164 = self.world.new_number()
+        self.oracle.numbers[e164] = Number(e164)
+        return e164
 
     def _let_in(self, number: int) -> None:
         """Whoever has the number, or will; what was counted at the password counts no more."""

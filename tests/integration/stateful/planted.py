@@ -3,7 +3,6 @@
 A guard that another one stands behind is taken out along with it: else nothing could be noticed.
 """
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis import Phase, settings
 
 import services.lockout.domain
 import services.otp.domain
@@ -36,13 +34,12 @@ from tests.integration.stateful import solvers_plants as solvers
 from tests.integration.stateful import speakers_plants as speakers
 from tests.integration.stateful import waiters_plants as waiters
 from tests.integration.stateful.machine import Met
+from tests.integration.stateful.parts import run_in_parts
 from tests.integration.stateful.repeaters import Repeaters
-from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
+from tests.integration.stateful.test_stateful import ALWAYS, SEED, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
 
-# Others than in every run: to see that it isn't luck that a plant is noticed.
-_SEED = os.environ.get("ZASOV_STATEFUL_SEED")
-_HUNT = settings(ALWAYS, derandomize=not _SEED, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
+_HUNT = settings(ALWAYS, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
 _OTP, _AUTH, _LOCKOUT = (
     REPO / "services" / service / "migrations" / name
     for service, name in (("otp", "0001_challenges.sql"), ("auth", "0001_auth.sql"), ("lockout", "0001_lockout.sql"))
@@ -314,10 +311,6 @@ def _first_of(error: BaseException) -> BaseException:
     return error
 
 
-def _seeded(machine: Callable[[], Repeaters]) -> Callable[[], Repeaters]:
-    return seed(int(_SEED))(machine) if _SEED else machine
-
-
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
 def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:  # noqa: F811
     met, noticed = Met(), ""
@@ -327,7 +320,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(_seeded(lambda: Repeaters(a_world, met)), settings=_HUNT)
+            run_in_parts(lambda: Repeaters(a_world, met), _HUNT, SEED)
     except AssertionError as error:
         noticed = str(_first_of(error)).partition("\n")[0] or "an assertion without words"
     finally:

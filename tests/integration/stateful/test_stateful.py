@@ -1,6 +1,7 @@
 """Whatever the order: no step is skipped, repeated or taken with another flow's grant; codes and strikes count exactly."""
 
 import os
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 import services.auth
 import services.chassis
@@ -23,6 +23,7 @@ from tests.integration.stateful.movers import STAFF
 from tests.integration.stateful.movers import THEN as WAYS_TO_AN_APPROVAL
 from tests.integration.stateful.on_file import SHOWN
 from tests.integration.stateful.oracle import CODES_A_DAY, GOOD_PASSWORDS, ONE_TIME, TRIES
+from tests.integration.stateful.parts import run_in_parts
 from tests.integration.stateful.repeaters import CALLS, THEN, Repeaters
 from tests.integration.stateful.solvers import ASKED, PROOFS
 from tests.integration.stateful.speakers import LANGUAGES
@@ -35,6 +36,7 @@ ALWAYS = settings(
 )  # fmt: skip
 DEEP = os.environ.get("ZASOV_STATEFUL_EXAMPLES")
 PROFILE = settings(ALWAYS, derandomize=False, max_examples=int(DEEP), print_blob=True) if DEEP else ALWAYS
+SEED = int(os.environ.get("ZASOV_STATEFUL_SEED", random.randrange(10**6) if DEEP else 0))
 
 # A run that has not come across these has shown nothing.
 TO_BE_MET = {
@@ -133,10 +135,10 @@ def test_in_any_order_every_call_is_answered_as_the_oracle_says(a_world: World, 
     _walk_to_new_phones(Repeaters(a_world, met))
     _walk_among_repeated_calls(Repeaters(a_world, met))
     _walk_with_what_is_nobodys(Repeaters(a_world, met))
-    run_state_machine_as_test(lambda: Repeaters(a_world, met), settings=PROFILE)
+    run_in_parts(lambda: Repeaters(a_world, met), PROFILE, SEED)
     a_world.assert_history_makes_the_state()
     with capsys.disabled():
-        print(f"\n{met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
+        print(f"\nseed {SEED}: {met.examples} examples, {met.calls} calls, {len(met.answers)} kinds of answer, no difference")
     never = TO_BE_MET - met.answers.keys()
     assert not never, f"never met: {sorted(never)}"
 

@@ -13,7 +13,7 @@ from tests.integration.stateful.calls import Channel
 from tests.integration.stateful.customers import any_channel
 from tests.integration.stateful.machine import KINDS, Given, Met, Which, _kind, numbers, swapped, which
 from tests.integration.stateful.messages import DELIVERED, NOT_DELIVERED, Messages
-from tests.integration.stateful.oracle import Answer, Number
+from tests.integration.stateful.oracle import Answer
 from tests.integration.stateful.solvers import Solvers
 from tests.integration.stateful.world import World
 
@@ -77,9 +77,7 @@ class Waiters(Solvers):
 
     @rule(channel=any_channel)
     def wait_for_nobodys_message(self, channel: Channel) -> None:
-        nobodys = self.world.new_number()
-        self.oracle.numbers[nobodys] = Number(nobodys)
-        given = self._start("Recovery", nobodys, channel)
+        given = self._start("Recovery", self._nobodys(), channel)
         for ticks in (1, OVER):
             self._pass(ticks)
             if given:
