@@ -20,7 +20,7 @@ from tests.integration.stateful.world import World
 ENDS = {"arrives": DELIVERED, "is refused": NOT_DELIVERED}
 OVER = oracle.CODE_LIFETIME_S // oracle.TICK_S + 1
 
-whens = st.sampled_from(["at once", "at once", "late", "too late"])
+whens = st.sampled_from(["at once", "at once", "late", "too late", "too late"])
 ends = st.sampled_from(["arrives", "arrives", "is refused"])
 
 
