@@ -46,7 +46,7 @@ class Movers(Waiters):
 
     # --- from end to end, so that what comes after is reached often
 
-    @rule(number=numbers, by=bys, then=st.sampled_from([*THEN, "another password", "too late"]))
+    @rule(number=numbers, by=bys, then=st.sampled_from(["at once", "at once", *THEN, "another password", "too late"]))
     def move_to_a_new_phone(self, number: int, by: By, then: str) -> None:
         """then: what comes before the approval. Nobody is out by it."""
         self._know_both()
