@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from tests.integration.stateful import calls, oracle
-from tests.integration.stateful.customers import A_DAY, By, Customers, bys
+from tests.integration.stateful.customers import By, Customers, bys
 from tests.integration.stateful.handsets import patiently
-from tests.integration.stateful.machine import numbers
+from tests.integration.stateful.machine import A_DAY, numbers
 from tests.integration.stateful.oracle import GOOD_PASSWORDS, ONE_TIME
 
 HALVES = ("its first half", "its second half")
@@ -35,7 +35,8 @@ class Visitors(Customers):
     def get_in_by_office(self, number: int, how: str, twice: bool, password: str) -> None:
         """twice: by what is used up."""
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164)
         self._start_at_office(e164, how)
         given = self._use(e164, "office", "right")
         if twice:
@@ -47,6 +48,7 @@ class Visitors(Customers):
     def guess_the_other_half(self, number: int, half: str) -> None:
         """Which leaves every other way in as it was."""
         e164 = self.e164s[number]
+        self._let_in(number)
         self._pass(A_DAY)
         self._start_at_office(e164, "slip")
         for _ in range(oracle.TRIES):
@@ -58,6 +60,7 @@ class Visitors(Customers):
     def go_to_an_office_again(self, number: int, first: str, second: str) -> None:
         """The newer one alone is good."""
         e164 = self.e164s[number]
+        self._let_in(number)
         for how in (first, second):
             self._pass(1)
             self._start_at_office(e164, how)
@@ -68,6 +71,7 @@ class Visitors(Customers):
     def go_to_an_office_blocked(self, number: int, how: str) -> None:
         """Beginning it changes nothing; another password since, and it is void."""
         e164 = self.e164s[number]
+        self._let_in(number)
         self._pass(A_DAY)
         self.sign_in_wrongly_until_refused(number)
         self._start_at_office(e164, how)

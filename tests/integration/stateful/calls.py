@@ -107,6 +107,11 @@ async def confirm_email_change(auth: Auth, token: str, grant: str, code: str) ->
     await auth.account.ConfirmEmailChange(request, timeout=20)
 
 
+async def set_language(auth: Auth, token: str, language: str) -> None:
+    request = account_service_pb2.SetLanguageRequest(session_token=token, language=language, client=client())
+    await auth.account.SetLanguage(request, timeout=20)
+
+
 async def prove_again(auth: Auth, token: str, password: str) -> str:
     request = account_service_pb2.ProveAgainRequest(session_token=token, password=password, client=client())
     return str((await auth.account.ProveAgain(request, timeout=20)).proof)

@@ -8,14 +8,13 @@ from hypothesis.stateful import initialize, rule
 from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.calls import Channel
 from tests.integration.stateful.handsets import Handsets, patiently
-from tests.integration.stateful.machine import KINDS, WRONG_PASSWORD, Given, Met, Which, new_passwords, numbers, which
+from tests.integration.stateful.machine import A_DAY, KINDS, WRONG_PASSWORD, Given, Met, Which, new_passwords, numbers, which
 from tests.integration.stateful.on_file import SHOWN, Contacts, OnFile
 from tests.integration.stateful.oracle import GOOD_PASSWORDS
 from tests.integration.stateful.world import World
 
 By = Literal["phone", "account number"]
 EMAILS = ("vera@example.com", "pyotr@example.org")
-A_DAY = oracle.BUDGET_WINDOW_S // oracle.TICK_S
 
 CHANNELS: tuple[Channel, ...] = ("email", "phone")
 
@@ -89,6 +88,8 @@ class Customers(Handsets):
     def guess_by_turns(self, number: int) -> None:
         """One guard, whatever leads to the account and whatever the guess is for; another one for whom nobody is."""
         e164, identifier = self.e164s[number], self.account_numbers[number]
+        self._let_in(number)
+        self._put(e164, identifier, "")
         self._sign_in(e164, self.oracle.numbers[e164].password or WRONG_PASSWORD)
         token = self._a_token(("live", 0))
         self._sign_in(identifier, WRONG_PASSWORD)
@@ -99,7 +100,7 @@ class Customers(Handsets):
     @rule(number=numbers, by=bys, channel=any_channel, then=st.sampled_from([None, "phone", "email"]), password=new_passwords)
     def recover_to(self, number: int, by: By, channel: Channel, then: Channel, password: str) -> None:
         """then: where another code is sent to before one is entered."""
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         given = self._start("Recovery", self._identifier(number, by), channel)
         if given and then:
             self._pass(1)
@@ -111,7 +112,7 @@ class Customers(Handsets):
         """Whoever has but one contact asks for the other one in vain. known: to the operator's systems, if not before. twice:
         with the grant that is used up.
         """
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         if known:
             self._put(self.e164s[number], self.account_numbers[number], "")
         shown = self._list_contacts(self._identifier(number, by))
@@ -120,6 +121,11 @@ class Customers(Handsets):
             self._pass(1)
             self._send_code(shown, "phone")
         self._finish(sent, password)
+
+    @rule(number=numbers)
+    def put_another_email(self, number: int) -> None:
+        for email in EMAILS:
+            self._put(self.e164s[number], self.account_numbers[number], email)
 
     @rule(number=numbers)
     def choose_the_email_first(self, number: int) -> None:
@@ -133,7 +139,7 @@ class Customers(Handsets):
     @rule(number=numbers, by=bys, password=new_passwords)
     def skip_steps_with_the_grant_for_a_code(self, number: int, by: By, password: str) -> None:
         """And with the one for a confirmation the other way round. Neither is used up by it."""
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         identifier = self._identifier(number, by)
         shown, started = self._list_contacts(identifier), self._start("Recovery", identifier)
         self._pass(1)
@@ -147,7 +153,8 @@ class Customers(Handsets):
 
     @rule(number=numbers, email=emails)
     def change_email(self, number: int, email: str) -> None:
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(self.e164s[number])
         self._change_email(number, email)
 
     @rule(number=numbers, email=emails)
@@ -170,6 +177,7 @@ class Customers(Handsets):
     def change_email_amid(self, number: int, begun: str, how: str, email: str) -> None:
         """What was begun before is void."""
         e164, other = self.e164s[number], EMAILS[email == EMAILS[0]]
+        self._let_in(number)
         self._pass(A_DAY)
         given = None
         match begun:

@@ -59,14 +59,17 @@ class Families(Visitors):
 
     @rule(owner=numbers, by=bys, password=right_or_wrong, then=st.sampled_from(["at once", "renewed", "later"]))
     def link_the_other(self, owner: int, by: By, password: str, then: str) -> None:
-        """And once more by the same proof: at once, or when the other one's password is another, or the proof is old."""
+        """Rightly, in the end. And once more by the same proof: at once, or when the other one's password is another, or the
+        proof is old.
+        """
         self._know_both()
         token = self._signed_in_as(owner)
         proof = token and self._prove_again(token, "right")
         if not (token and proof):
             return
         other = self._identifier(1 - owner, by)
-        self._link(token, proof, other, password)
+        for one in (password, "right"):
+            self._link(token, proof, other, one)
         if then == "renewed":
             self.change_password_with_another_session(1 - owner, GOOD_PASSWORDS[1])
         if then == "later":
@@ -74,9 +77,9 @@ class Families(Visitors):
         self._list(token)
         self._link(token, proof, other, "right")
         self._list(token)
-        for one in (self._signed_in_as(1 - owner), token):
-            if one:
-                self._unlink(one, self.link_ids[-1])
+        for session in (self._signed_in_as(1 - owner), token):
+            if session:
+                self._unlink(session, self.link_ids[-1])
 
     @rule(owner=numbers)
     def link_wrongly_until_refused(self, owner: int) -> None:
@@ -94,10 +97,8 @@ class Families(Visitors):
     # --- what the rules are made of
 
     def _know_both(self) -> None:
-        for e164 in self.e164s:
-            if self.oracle.numbers[e164].password is None:
-                self._pass(1)
-                self._go_through("Registration", e164, GOOD_PASSWORDS[0])
+        for number in range(len(self.e164s)):
+            self._let_in(number)
 
     def _signed_in_as(self, number: int) -> str | None:
         """A session that has just begun; None: there is no way in now."""

@@ -68,8 +68,13 @@ class Handsets(Subscribers):
 
     @rule(number=numbers, way=ways)
     def use_one_time_wrongly_until_refused(self, number: int, way: Way) -> None:
+        """Which makes no code longer but those that are asked for in the same way."""
+        e164 = self.e164s[number]
+        self._wait_for_codes(e164, 2)
+        self._ask(e164, way)
         for _ in range(oracle.TRIES + 1):
-            self._use(self.e164s[number], way, "wrong")
+            self._use(e164, way, "wrong")
+        self._start("Recovery", e164)
 
     @rule(number=numbers, strangers_guess=st.booleans(), which=st.integers(0, 3), guess=st.sampled_from(["right", "other"]))
     def use_one_time_by_its_grant(self, number: int, strangers_guess: bool, which: int, guess: str) -> None:
@@ -92,7 +97,7 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways, then=st.sampled_from(["choose", "choose", "confirm", "break off"]), password=new_passwords)
     def get_in_by_one_time(self, number: int, way: Way, then: str, password: str) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
+        self._wait_for_codes(e164)
         self._ask(e164, way)
         given = self._use(e164, way, "right")
         if given and then == "confirm":
@@ -102,7 +107,7 @@ class Handsets(Subscribers):
 
     @rule(
         number=numbers,
-        password=st.sampled_from(GOOD_PASSWORDS),
+        password=new_passwords,
         asks_after=st.sampled_from([None, None, "site", "handset"]),
         too_soon=st.booleans(),
     )
@@ -111,7 +116,8 @@ class Handsets(Subscribers):
         too_soon: the proposed password is tried before it is confirmed.
         """
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164, 2)
         self._propose(e164, password)
         if asks_after:
             self._ask(e164, asks_after)
@@ -124,7 +130,8 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways)
     def use_one_time_after_another_password(self, number: int, way: Way) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
+        self._let_in(number)
+        self._wait_for_codes(e164, 2)
         self._ask(e164, way)
         self._go_through("Recovery", e164, GOOD_PASSWORDS[2])
         self._use(e164, way, "right")
@@ -132,11 +139,15 @@ class Handsets(Subscribers):
     @rule(number=numbers, way=ways)
     def use_one_time_while_blocked(self, number: int, way: Way) -> None:
         e164 = self.e164s[number]
-        self._pass(1)
-        self._ask(e164, way)
+        self._let_in(number)
+        right = self.oracle.numbers[e164].password or GOOD_PASSWORDS[0]
+        self._wait_for_codes(e164)
         self.sign_in_wrongly_until_refused(number)
-        self._use(e164, way, "right")
-        self.sign_in(number, GOOD_PASSWORDS[0])
+        self._ask(e164, way)
+        self._sign_in(e164, right)
+        with self._stream(lags=True):
+            self._use(e164, way, "right")
+            self._sign_in(e164, right)
 
     # --- what the rules are made of
 

@@ -6,7 +6,9 @@ contacts and account numbers in `customers.py`.
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -18,13 +20,14 @@ from zasov.otp.v1 import otp_service_pb2 as otp_pb
 from services.auth.sessions import encode_token
 from tests.integration.stateful import calls, oracle
 from tests.integration.stateful.calls import Channel
-from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Oracle
+from tests.integration.stateful.oracle import BAD_PASSWORDS, GOOD_PASSWORDS, ONE_TIME, Answer, Code, Flow, Guard, Number, Oracle
 from tests.integration.stateful.world import Challenge, World, flow_id_of
 
 KINDS = ("Registration", "Recovery")
 # Purposes of otp whose codes look alike: another form is refused before anything is looked up.
 OF_THE_SAME_FORM = {1: 2, 2: 1, 4: 5, 5: 4, 6: 2}
 WRONG_PASSWORD = "Ne-tot-parol-0"
+A_DAY = oracle.BUDGET_WINDOW_S // oracle.TICK_S
 
 new_passwords = st.one_of(st.sampled_from(GOOD_PASSWORDS), st.sampled_from(GOOD_PASSWORDS), st.sampled_from([*BAD_PASSWORDS]))
 
@@ -92,12 +95,27 @@ class Subscribers(RuleBasedStateMachine):
         for _ in range(oracle.STRIKES + 1):
             self._sign_in(self.e164s[number], WRONG_PASSWORD)
 
+    @rule()
+    def sign_in_as_nobody_until_refused(self) -> None:
+        nobodys = self._nobodys()
+        for _ in range(oracle.STRIKES + 1):
+            self._sign_in(nobodys, WRONG_PASSWORD)
+
     @rule(number=numbers, times=st.integers(1, oracle.STRIKES - 1))
     def sign_in_rightly_after_mistakes(self, number: int, times: int) -> None:
         e164 = self.e164s[number]
         for _ in range(times):
             self._sign_in(e164, WRONG_PASSWORD)
         self._sign_in(e164, self.oracle.numbers[e164].password or WRONG_PASSWORD)
+
+    @rule(number=numbers, times=st.integers(1, oracle.STRIKES - 1), more=st.integers(1, oracle.STRIKES + 1), lags=st.booleans())
+    def make_mistakes_again_after_a_right_one(self, number: int, times: int, more: int, lags: bool) -> None:
+        """lags: the first ones are still being settled when the right one comes, and are forgiven too."""
+        self._let_in(number)
+        with self._stream(lags):
+            self.sign_in_rightly_after_mistakes(number, times)
+            for _ in range(more):
+                self._sign_in(self.e164s[number], WRONG_PASSWORD)
 
     @rule(which=which, old=st.sampled_from(["right", WRONG_PASSWORD, *GOOD_PASSWORDS]), new=new_passwords)
     def change_password(self, which: Which, old: str, new: str) -> None:
@@ -108,12 +126,14 @@ class Subscribers(RuleBasedStateMachine):
 
     @rule(number=numbers, new=st.sampled_from(GOOD_PASSWORDS))
     def change_password_with_another_session(self, number: int, new: str) -> None:
+        self._let_in(number)
         for _ in range(2):
             self.sign_in(number, "right")
         self.change_password(("live", 0), "right", new)
 
     @rule(number=numbers)
     def introspect_a_day_after_signing_in(self, number: int) -> None:
+        self._let_in(number)
         self.sign_in(number, "right")
         self._pass(oracle.SESSION_LIFETIME_S // oracle.TICK_S)
         self.introspect(("any", 0))
@@ -164,11 +184,19 @@ class Subscribers(RuleBasedStateMachine):
         self._pass(1)
         self._go_through(kind, self.e164s[number], password)
 
+    @rule(kind=st.sampled_from(KINDS), number=numbers)
+    def ask_again_too_soon(self, kind: str, number: int) -> None:
+        self._wait_for_codes(self.e164s[number], 2)
+        given = self._start(kind, self.e164s[number])
+        self._start(kind, self.e164s[number])
+        if given:
+            self._send_again(kind, given)
+
     @rule(kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)), number=numbers)
     def go_through_two_side_by_side(self, kinds: tuple[str, str], number: int) -> None:
         proven = []
         for kind in kinds:
-            self._pass(1)
+            self._wait_for_codes(self.e164s[number])
             proven.append(self._prove(kind, self.e164s[number]))
         for given, password in zip(proven, GOOD_PASSWORDS, strict=False):
             if given:
@@ -178,7 +206,7 @@ class Subscribers(RuleBasedStateMachine):
     def guess_at_other_codes_first(self, number: int) -> None:
         """So often that the first one is too short by then (B4)."""
         e164 = self.e164s[number]
-        self._pass(1)
+        self._wait_for_codes(e164, 3)
         short, other = self._start("Recovery", e164), self._start("Registration", e164)
         for _ in range(oracle.TRIES):
             if other:
@@ -192,32 +220,19 @@ class Subscribers(RuleBasedStateMachine):
 
     # --- otp itself, asked by somebody who mixes things up
 
-    @rule(which=st.integers(0, 5), other=st.sampled_from(["flow", "purpose", "subject", "none of it"]))
-    def verify_past_auth(self, which: int, other: str) -> None:
+    @rule(kind=st.sampled_from(KINDS), number=numbers, which=st.integers(0, 5))
+    def verify_past_auth(self, kind: str, number: int, which: int) -> None:
         """The right code, bound to something else; or rightly bound, but used up, superseded, out of tries or expired."""
-        if other != "none of it":
-            self._pass(1)
-            self._start("Registration", self.e164s[0])
-        every = [code for code in self.oracle.codes if code.text is not None]
-        codes = [code for code in every if self.oracle.is_open(code) == (other != "none of it")]
-        if other == "purpose":
-            codes = [code for code in codes if self.challenges[id(code)].purpose in OF_THE_SAME_FORM]
-        if not codes:
-            return
-        code = codes[-1 - which % len(codes)]
-        of = self.challenges[id(code)]
-        request = otp_pb.VerifyRequest(
-            challenge_id=of.challenge_id, subject_id=of.subject_id, flow_id=of.flow_id, purpose=of.purpose, code=code.text
-        )
-        match other:
-            case "flow":
-                request.flow_id = of.challenge_id
-            case "subject":
-                request.subject_id = of.challenge_id
-            case "purpose":
-                request.purpose = OF_THE_SAME_FORM[of.purpose]
-        assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
-        self._step("verify_past_auth", oracle.OK)
+        e164 = self.e164s[number]
+        self._wait_for_codes(e164)
+        given = self._start(kind, e164)
+        for code in self._newest_and_another(which, open_ones=True):
+            for other in ("flow", "subject", "purpose"):
+                self._verify(code, other)
+        if given:
+            self._confirm(kind, given, "right")
+        for code in self._newest_and_another(which, open_ones=False):
+            self._verify(code, "none of it")
 
     # --- time
 
@@ -292,11 +307,14 @@ class Subscribers(RuleBasedStateMachine):
 
     def _sent(self, flow: Flow, sent: Any) -> Given:
         self.oracle.moved_on(flow, "code", sent.grant)
-        text = self.world.code_of(sent.grant, flow.to) if flow.to else None
+        text = self.world.code_of(sent.grant, flow.to, self._language_of(flow)) if flow.to else None
         due = self.oracle.code_sent(flow, text)
         self.challenges[id(flow.codes[-1])] = self.world.challenge_of(sent.grant)
         assert due == sent.digits == len(text or "0" * due), "the code's length"
         return self._given(flow.kind, sent.grant)
+
+    def _language_of(self, flow: Flow) -> str:
+        return "ru"
 
     def _confirm(self, kind: str, given: Given, code: str) -> Given | None:
         flow = self._flow_of(given)
@@ -328,6 +346,28 @@ class Subscribers(RuleBasedStateMachine):
             self.accounts.setdefault(flow.number.e164, session.account_id)
             self._signed_in(flow.number.e164, session)
 
+    def _newest_and_another(self, which: int, open_ones: bool) -> list[Code]:
+        every = [code for code in self.oracle.codes if code.text is not None and self.oracle.is_open(code) == open_ones]
+        return [every[-1], every[-1 - which % len(every)]] if every else []
+
+    def _verify(self, code: Code, other: str) -> None:
+        """other: what it is bound to instead."""
+        of = self.challenges[id(code)]
+        request = otp_pb.VerifyRequest(
+            challenge_id=of.challenge_id, subject_id=of.subject_id, flow_id=of.flow_id, purpose=of.purpose, code=code.text
+        )
+        match other:
+            case "flow":
+                request.flow_id = of.challenge_id
+            case "subject":
+                request.subject_id = of.challenge_id
+            case "purpose":
+                if of.purpose not in OF_THE_SAME_FORM:
+                    return
+                request.purpose = OF_THE_SAME_FORM[of.purpose]
+        assert self.world.verify(request).outcome == otp_pb.VERIFY_OUTCOME_DEAD, f"verify: good for another {other}"
+        self._step("verify_past_auth", oracle.OK)
+
     def _prove(self, kind: str, e164: str) -> Given | None:
         sent = self._start(kind, e164)
         return self._confirm(kind, sent, "right") if sent else None
@@ -350,6 +390,38 @@ class Subscribers(RuleBasedStateMachine):
     def _flow_of(self, given: Given) -> Flow | None:
         """None: nobody was ever given this grant."""
         return next((flow for flow in self.oracle.flows if flow_id_of(flow.grant) == flow_id_of(given.grant)), None)
+
+    def _nobodys(self) -> str:
+        """A number that nobody has, and nothing was asked of."""
+        e164 = self.world.new_number()
+        self.oracle.numbers[e164] = Number(e164)
+        return e164
+
+    def _let_in(self, number: int) -> None:
+        """Whoever has the number, or will; what was counted at the password counts no more."""
+        known = self.oracle.numbers[self.e164s[number]]
+        if known.password is None or known.guard != Guard():
+            self._wait_for_codes(known.e164)
+            self._go_through("Registration", known.e164, GOOD_PASSWORDS[0])
+
+    def _wait_for_codes(self, e164: str, codes: int = 1) -> None:
+        """A little; but a day, if so many could not be asked for then in every way."""
+        number, soon = self.oracle.numbers[e164], self.oracle.now + oracle.TICK_S
+        budgets = deepcopy([number.budget, number.handset, number.office])
+        enough = all(budget.ask(str(i), soon) == oracle.OK for budget in budgets for i in range(codes))
+        self._pass(1 if enough else A_DAY)
+
+    @contextmanager
+    def _stream(self, lags: bool) -> Iterator[None]:
+        """Lets it lag, or not, for a while."""
+        before, self.stream_lags = self.stream_lags, lags
+        try:
+            yield
+        finally:
+            self.stream_lags = before
+        if not before:
+            self.oracle.hear()
+            self.world.play_stream()
 
     def _pass(self, ticks: int) -> None:
         self.oracle.advance(ticks)

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pytest
 from hypothesis import Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 import services.lockout.domain
 import services.otp.domain
@@ -30,11 +29,14 @@ from tests.integration.stateful import families_plants as families
 from tests.integration.stateful import movers_plants as movers
 from tests.integration.stateful import on_file_plants as on_file
 from tests.integration.stateful import one_time_plants as one_time
+from tests.integration.stateful import repeaters_plants as repeaters
 from tests.integration.stateful import solvers_plants as solvers
+from tests.integration.stateful import speakers_plants as speakers
 from tests.integration.stateful import waiters_plants as waiters
 from tests.integration.stateful.machine import Met
-from tests.integration.stateful.movers import Movers
-from tests.integration.stateful.test_stateful import ALWAYS, a_world  # noqa: F401  # a fixture
+from tests.integration.stateful.parts import run_in_parts
+from tests.integration.stateful.repeaters import Repeaters
+from tests.integration.stateful.test_stateful import ALWAYS, SEED, a_world  # noqa: F401  # a fixture
 from tests.integration.stateful.world import World
 
 _HUNT = settings(ALWAYS, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False)
@@ -295,6 +297,10 @@ PLANTS = [
     Plant("a phone is approved too late", python=movers.approved_too_late),
     Plant("a phone is named for anybody", python=movers.named_for_anybody),
     Plant("stopping a phone does nothing", python=movers.stopping_it_does_nothing),
+    Plant("a language is chosen in vain", python=speakers.chosen_in_vain),
+    Plant("another code is in the language of the first", python=speakers.as_the_flow_began),
+    Plant("a call that is repeated is made again", python=repeaters.made_again),
+    Plant("an id names every request", python=repeaters.whatever_is_asked),
 ]  # fmt: skip
 
 
@@ -314,7 +320,7 @@ def test_the_machine_notices(plant: Plant, a_world: World, monkeypatch: pytest.M
         with monkeypatch.context() as patch:
             if plant.python:
                 plant.python(patch)
-            run_state_machine_as_test(lambda: Movers(a_world, met), settings=_HUNT)
+            run_in_parts(lambda: Repeaters(a_world, met), _HUNT, SEED)
     except AssertionError as error:
         noticed = str(_first_of(error)).partition("\n")[0] or "an assertion without words"
     finally:

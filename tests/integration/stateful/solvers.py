@@ -38,7 +38,7 @@ class Solvers(Families):
 
     @rule(first=asked, second=asked, number=numbers)
     def pay_twice_with_one_captcha(self, first: str, second: str, number: int) -> None:
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number])
         proof = self._proof("solved")
         self._ask_solved(first, number, proof)
         self._pass(1)
@@ -59,7 +59,7 @@ class Solvers(Families):
     @rule(number=numbers, kind=st.sampled_from(KINDS))
     def have_another_code_sent_for_a_captcha(self, number: int, kind: str) -> None:
         """It is required and must be right, and a grant that is no good does not use it up."""
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         given = self._start_solved(kind, self.e164s[number], self._proof("solved"))
         if given is None:
             return

@@ -20,7 +20,7 @@ from tests.integration.stateful.world import World
 ENDS = {"arrives": DELIVERED, "is refused": NOT_DELIVERED}
 OVER = oracle.CODE_LIFETIME_S // oracle.TICK_S + 1
 
-whens = st.sampled_from(["at once", "late", "too late"])
+whens = st.sampled_from(["at once", "at once", "late", "too late", "too late"])
 ends = st.sampled_from(["arrives", "arrives", "is refused"])
 
 
@@ -44,12 +44,19 @@ class Waiters(Solvers):
 
     # --- from end to end, so that what comes after is reached often
 
-    @rule(kind=st.sampled_from(KINDS), number=numbers, channel=any_channel, end=ends, when=whens, again=st.booleans())
+    @rule(
+        kind=st.sampled_from(KINDS),
+        number=numbers,
+        channel=any_channel,
+        end=ends,
+        when=whens,
+        again=st.sampled_from([True, True, False]),
+    )
     def wait_for_a_message(self, kind: str, number: int, channel: Channel, end: str, when: str, again: bool) -> None:
         """late: once it has been asked after; too late: when its first seconds are over, and nobody has asked. again: another
         code is sent before the end.
         """
-        self._pass(1)
+        self._wait_for_codes(self.e164s[number], 2)
         given = self._start(kind, self.e164s[number], channel if kind == "Recovery" else None)
         if given is None:
             return
@@ -67,6 +74,14 @@ class Waiters(Solvers):
         self._get_delivery(kind, newest)
         self._pass(OVER)
         self._get_delivery(kind, newest)
+
+    @rule(channel=any_channel)
+    def wait_for_nobodys_message(self, channel: Channel) -> None:
+        given = self._start("Recovery", self._nobodys(), channel)
+        for ticks in (1, OVER):
+            self._pass(ticks)
+            if given:
+                self._get_delivery("Recovery", given)
 
     # --- what the rules are made of
 

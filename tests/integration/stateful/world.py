@@ -118,10 +118,11 @@ class World:
     def introspect(self, token: str) -> bool:
         return self._runner.run(self._suite.auth.is_active(token))
 
-    def code_of(self, grant: str, to: str) -> str:
+    def code_of(self, grant: str, to: str, language: str) -> str:
         """As its message says it, which goes there."""
         claimed = self._runner.run(claim_of(self._suite, grant))
         assert (claimed.phone or claimed.email) == to, "a code went to another contact"
+        assert claimed.language == language, f"a code in another language than {language}"
         return str(claimed.code)
 
     def challenge_of(self, grant: str) -> "Challenge":

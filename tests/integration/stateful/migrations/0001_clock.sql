@@ -11,7 +11,8 @@ $$;
 -- A default is bound to its function when the table is made.
 ALTER TABLE IF EXISTS attempt ALTER COLUMN admitted_at SET DEFAULT clock.clock_timestamp();
 
--- For connections made from here on.
+-- For connections made from here on. Nothing crashes here that would be missed.
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET search_path = clock, pg_catalog, public', current_database());
+    EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database());
 END $$;
