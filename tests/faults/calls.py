@@ -235,16 +235,19 @@ class Client:
         call = Call(f"choose_{flow}", phone, new_password=password)
         return call, await self._make(call, method(grant, password, origin))
 
-    async def request_one_time(self, phone: str, origin: ClientContext) -> tuple[Call, str | None]:
-        """The tag that its message names."""
+    async def request_one_time(self, phone: str, origin: ClientContext) -> tuple[Call, str | None, str]:
+        """The tag that its message names, and the grant for the sign-in."""
         call = Call("request_one_time", phone)
         asked = await self._make(call, self._back_end.request_temporary_password(phone, origin))
-        return call, asked.tag if isinstance(asked, RequestTemporaryPasswordResponse) else None
+        return (call, asked.tag, asked.grant) if isinstance(asked, RequestTemporaryPasswordResponse) else (call, None, "")
 
-    async def use_one_time(self, phone: str, password: str, origin: ClientContext, at: str = "") -> tuple[Call, str | None]:
-        """at: their number, if it is another by now."""
+    async def use_one_time(
+        self, phone: str, password: str, origin: ClientContext, at: str = "", grant: str = ""
+    ) -> tuple[Call, str | None]:
+        """at: their number, if it is another by now. grant: of the request, if they have it."""
         call = Call("use_one_time", phone)
-        return call, await self._make(call, self._back_end.sign_in_with_temporary_password(at or phone, password, origin))
+        used = self._back_end.sign_in_with_temporary_password(at or phone, password, origin, grant)
+        return call, await self._make(call, used)
 
     async def choose_permanent(
         self, phone: str, grant: str, password: str, origin: ClientContext

@@ -243,11 +243,11 @@ class Load:
                 await self._get_in(person, self._random.choice(ways))
 
     async def _get_in(self, person: Person, way: str) -> None:
-        phone, tag, printed = person.phone, "", ""
+        phone, tag, printed, of_request = person.phone, "", "", ""
         before = len(await self._inboxes.texts(phone))
         new = self._password("Proposed" if way == "proposal" else "Chosen")
         if way == "site":
-            _, tag = await self._client.request_one_time(phone, new_client())
+            _, tag, of_request = await self._client.request_one_time(phone, new_client())
         elif way == "office":
             _, tag = await self._client.start_at_office(phone)
         elif way == "slip":
@@ -264,7 +264,8 @@ class Load:
             return
         if self._random.random() < 0.3:
             await self._client.use_one_time(phone, printed + "2" * len(sent), new_client())
-        _, grant = await self._client.use_one_time(phone, printed + sent, new_client())
+        mine = self._random.choice((of_request, ""))
+        _, grant = await self._client.use_one_time(phone, printed + sent, new_client(), grant=mine)
         if grant is None or self._random.random() < 0.1:
             return
         if way == "proposal":

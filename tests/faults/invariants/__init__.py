@@ -31,6 +31,7 @@ INVARIANTS: dict[str, Invariant] = {
     "old sessions have ended": answers.a_new_password_has_ended_all_older_sessions,
     "three wrong guesses at most": strikes.no_more_than_three_wrong_guesses_since_a_success,
     "strikes are the history": strikes.strikes_are_what_the_history_says,
+    "attempts left are not too many": strikes.nobody_is_told_of_more_attempts_than_are_left,
     "subjects are their events": strikes.each_subject_is_its_events,
     "no block under three": strikes.nobody_is_blocked_with_fewer_than_three,
     "a block holds": strikes.a_block_is_lifted_by_a_new_password_alone,

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from tests.faults.calls import Call
 from tests.faults.history import Event, History, Subject
 
 LIMIT = 3
@@ -121,6 +122,26 @@ def strikes_are_what_the_history_says(history: History) -> list[str]:
             for attempt in ledger.cleared
             if attempt in ledger.failed or attempt in ledger.struck
         ]
+    return found
+
+
+def nobody_is_told_of_more_attempts_than_are_left(history: History) -> list[str]:
+    """A guess that was answered as wrong before the next one was made, and became a strike of the same row before it, had been
+    counted when the next one was admitted. (Told of fewer one may be: guesses side by side count while they are open.)
+    """
+    found = []
+    calls = {event.payload.attempt_id: history.call_behind(event.event_id) for event in history.of("auth", "LoginFailed")}
+    for subject, events in history.streams("lockout").items():
+        row: list[Call] = []
+        for event in events:
+            if event.kind in ("StrikesCleared", "EpochRaised"):
+                row = []
+            if event.kind != "StrikeRecorded" or (call := calls.get(event.payload.attempt_id)) is None:
+                continue
+            earlier = sum(not one.is_unclear and (one.ended or call.started) < call.started for one in row)
+            if call.attempts_left is not None and call.attempts_left > LIMIT - 1 - earlier:
+                found.append(f"{subject}: told of {call.attempts_left} attempts left after {earlier} wrong ones and this")
+            row.append(call)
     return found
 
 

@@ -74,12 +74,14 @@ class Scribe:
         self.history.reached.add(self.account)
         self.history.subjects[self.account] = Subject(1, 0, is_blocked=False)
 
-    def wrong(self, attempt: str, epoch: int = 1) -> None:
+    def wrong(self, attempt: str, epoch: int = 1, left: int | None = None) -> Call:
         call = self.call("sign_in", "CREDENTIALS_REJECTED", "Wrong-1")
+        call.attempts_left = left
         failed = auth.LoginFailed(
             attempt_id=attempt, credential=CREDENTIAL_PASSWORD, credential_version=epoch, identifier_known=True
         )
         self.write("auth", self.account, failed, cause=call)
+        return call
 
     def right(self, attempt: str, guess: str = FIRST, epoch: int = 1, forgiven: tuple[str, ...] = ()) -> Call:
         call = self.call("sign_in", OK, guess)

@@ -5,6 +5,7 @@ from zasov.events.v1 import auth_event_pb2 as auth
 from zasov.events.v1 import lockout_event_pb2 as lockout
 
 from tests.faults.history import Account, Subject
+from tests.faults.invariants import violations
 from tests.unit.faults.conftest import PHONE, SECOND, Scribe
 from tests.unit.faults.spoiling import Spoil, Spoils, assert_noticed
 
@@ -92,6 +93,14 @@ def a_wrong_guess_cleared_strikes(scribe: Scribe) -> None:
     scribe.clear("new-2")
 
 
+@spoils("attempts left are not too many", "told of 2 attempts left after 1 wrong ones")
+def somebody_was_told_of_an_attempt_that_is_used_up(scribe: Scribe) -> None:
+    for number in (1, 2):
+        scribe.wrong(f"new-{number}", 2, left=2)
+    for number in (1, 2):
+        scribe.strike(f"new-{number}", number, 2)
+
+
 @spoils("subjects are their events", "its events say")
 def a_row_differs_from_its_events(scribe: Scribe) -> None:
     scribe.history.subjects[scribe.account] = Subject(2, 1, is_blocked=False)
@@ -133,6 +142,18 @@ def a_block_was_told_that_is_none(scribe: Scribe) -> None:
 def an_attempt_was_lost_though_all_were_answered(scribe: Scribe) -> None:
     scribe.abandon("lost")
     scribe.strike("lost", 1, 2)
+
+
+def test_who_guesses_side_by_side_or_after_a_success_may_be_told_of_more(scribe: Scribe) -> None:
+    first = scribe.wrong("side", 2, left=2)
+    scribe.wrong("by-side", 2, left=2)
+    first.ended = scribe.clock + 2
+    for number, attempt in enumerate(("side", "by-side"), 1):
+        scribe.strike(attempt, number, 2)
+    scribe.clear("again")
+    scribe.wrong("after", 2, left=2)
+    scribe.strike("after", 1, 2)
+    assert [text for name, text in violations(scribe.history) if name == "attempts left are not too many"] == []
 
 
 @pytest.mark.parametrize(("invariant", "text", "spoil"), spoils.all, ids=spoils.names)
