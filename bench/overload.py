@@ -58,6 +58,8 @@ class Answers:
     signed_in: list[float] = field(default_factory=list)
     signed_in_at: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    # The same, since each call left: what the service takes, without what the load itself was late.
+    refused_since_left: list[float] = field(default_factory=list)
     # Of each refusal, its google.rpc.Status, if it has one.
     refusals: list[bytes] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -112,11 +114,14 @@ class Load:
         return answers
 
     async def _one(self, answers: Answers, request: bytes, due: float, started: float) -> None:
+        left = time.perf_counter()
         try:
             await self._sign_in(request, timeout=_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                answers.refused.append(time.perf_counter() - due)
+                now = time.perf_counter()
+                answers.refused.append(now - due)
+                answers.refused_since_left.append(now - left)
                 answers.refusals.append(_status_of(error))
             else:
                 answers.others[error.code().name] += 1
@@ -183,6 +188,7 @@ async def _bench(addresses: dict[str, Any], seconds: float) -> dict[str, Any]:
         "refused": len(overload.refused),
         "refused_p50_ms": _percentile(overload.refused, 50),
         "refused_p99_ms": _percentile(overload.refused, 99),
+        "refused_since_left_p99_ms": _percentile(overload.refused_since_left, 99),
         "refused_max_ms": round(max(overload.refused) * 1000, 1),
         "refused_without_retry_time": overload.without_retry_time(),
         "load_late_p99_ms": _percentile(overload.late, 99),

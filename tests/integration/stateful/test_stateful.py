@@ -31,7 +31,7 @@ from tests.integration.stateful.world import World, world
 
 # The same examples in every run, so that a build fails for a change and not by chance.
 ALWAYS = settings(
-    derandomize=True, max_examples=90, stateful_step_count=30, deadline=None, database=None, print_blob=False,
+    derandomize=True, max_examples=50, stateful_step_count=30, deadline=None, database=None, print_blob=False,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 DEEP = os.environ.get("ZASOV_STATEFUL_EXAMPLES")
