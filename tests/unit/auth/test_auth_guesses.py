@@ -14,7 +14,6 @@ from zasov.events.v1.meta_pb2 import CREDENTIAL_PASSWORD
 from zasov.lockout.v1.lockout_service_pb2 import OriginLimited as LimitedAnswer
 
 from services.auth.domain import NewSession, decide_failure, decide_reset, decide_success
-from services.auth.passwords import hashing
 from services.auth.passwords.admission import Guarded, OriginLimited, SignInBlocked
 from services.auth.passwords.guesses import Guess
 from services.chassis.clock import boottime
@@ -37,16 +36,6 @@ def no_outcome(error: ServiceError) -> None:
     assert (error.code.name, error.reason) == ("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE")
     assert error.retry_after is not None
     assert not error.metadata
-
-
-async def at_once(bench: Bench, count: int) -> list[asyncio.Task[Any]]:
-    """Guesses at as many numbers that nobody has."""
-    crowd = []
-    for _ in range(count):
-        bench.guard = uuid4()
-        crowd.append(asyncio.create_task(bench.guess(known=False)))
-        await asyncio.sleep(0)
-    return crowd
 
 
 def somebody_resets(bench: Bench) -> None:
@@ -160,45 +149,6 @@ async def test_a_wrong_guess_whose_turn_comes_too_late_is_neither_stored_nor_tol
     no_outcome(await refused(bench.guess("wrong", known)))
     stored = bench.accounts.facts if known else bench.accounts.strangers[bench.pseudonym]
     assert len(stored) == 1, "the other one's alone"
-
-
-@pytest.mark.row("M21")
-async def test_who_has_no_time_left_when_the_turn_comes_is_never_admitted(bench: Bench) -> None:
-    bench.may_start = lambda: False
-    no_outcome(await refused(bench.guess()))
-    assert bench.steps == ["reserve"]
-
-
-@pytest.mark.row("M21")
-async def test_a_crowd_of_guesses_is_not_admitted_all_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_LONGEST_TURN_S", 60.0)
-    bench.lockout.epoch = 0
-    bench.hasher.gate.clear()
-    crowd = await at_once(bench, 10)
-    await until(lambda: bench.steps.count("load") == 8)
-    assert (bench.steps.count("reserve"), bench.steps.count("admit")) == (10, 8)
-    bench.hasher.gate.set()
-    assert {(await refused(one)).reason for one in crowd} == {"CREDENTIALS_REJECTED"}
-
-
-@pytest.mark.row("M21")
-async def test_whoever_is_refused_without_a_hash_holds_nobody_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_LONGEST_TURN_S", 8.0)
-    limited = OriginLimited(LimitedAnswer(retry_after=Duration(seconds=30)))
-    bench.lockout.refuse = limited
-    async with asyncio.timeout(5):
-        assert {(await refused(one)).reason for one in await at_once(bench, 12)} == {"ORIGIN_LIMITED"}
-
-
-@pytest.mark.row("M21")
-async def test_whoever_waits_long_for_lockout_holds_nobody_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_LONGEST_TURN_S", 0.01)
-    bench.lockout.epoch = 0
-    bench.hasher.gate.clear()
-    crowd = await at_once(bench, 10)
-    await until(lambda: bench.steps.count("load") == 10)
-    bench.hasher.gate.set()
-    await asyncio.gather(*crowd, return_exceptions=True)
 
 
 async def test_an_attempt_that_may_not_start_is_given_back_and_never_evaluated(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """The line in front of the hash: bounded, and nothing in it is evaluated without an admission."""
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +10,6 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError
 from argon2.profiles import CHEAPEST
 
-from services.auth.passwords import hashing
 from services.auth.passwords.admission import Admission
 from services.auth.passwords.hashing import HashingLine
 from services.chassis.clock import boottime
@@ -64,17 +63,6 @@ async def test_one_subscriber_cannot_take_the_whole_line(new_line: Any) -> None:
         again.take_for(one)
     assert not line._by_subject
     assert free(line) == 9
-
-
-@pytest.mark.row("M21")
-async def test_a_turn_ends_once_by_its_end_or_by_its_length(new_line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_LONGEST_TURN_S", 0.0)
-    line = new_line(threads=2)
-    async with AsyncExitStack() as stack:
-        for _ in range(17):  # the last one's begins only when another is over
-            await stack.enter_async_context(line.turn())
-        await until(lambda: line._turns._value == 16)
-    assert line._turns._value == 16
 
 
 @pytest.mark.row("M21")
