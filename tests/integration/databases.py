@@ -54,6 +54,15 @@ class Databases:
         return url
 
 
+async def looks_into(table: str, connection: asyncpg.Connection, sql: str, *arguments: object) -> int:
+    """How often a statement searches a table by an index; it is carried out."""
+    count = "SELECT idx_scan FROM pg_stat_xact_user_tables WHERE relname = $1"
+    async with connection.transaction():
+        before = await connection.fetchval(count, table)
+        await connection.execute(sql, *arguments)
+        return int(await connection.fetchval(count, table) - before)
+
+
 async def _execute(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url)
     try:

@@ -48,6 +48,10 @@ class Someone:
         return self.key.subject_id
 
     @property
+    def columns(self) -> tuple[UUID, UUID, int, bool]:
+        return self.id, self.key.owner_id, self.key.credential, self.key.stranger
+
+    @property
     def message(self) -> pb.Subject:
         return pb.Subject(owner_id=str(self.owner), credential=CREDENTIAL_PASSWORD, stranger=self.stranger)
 

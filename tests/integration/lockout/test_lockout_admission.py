@@ -16,8 +16,11 @@ from services.lockout import roles
 from services.lockout import store as outcome
 from services.lockout.settings import LockoutSettings
 from tests.integration.auth.suite import running
+from tests.integration.databases import looks_into
 from tests.integration.lockout.conftest import Lockout, Server, ServerMaker, Someone
 from tests.integration.waiting import until
+
+_ADMIT = "SELECT outcome, attempts_left FROM admit_attempt($1, $2, $3, $4, $5, '{}', '{}', '{}', false, 3)"
 
 
 @pytest.mark.row("B1")
@@ -40,13 +43,11 @@ async def test_whoever_meets_a_new_subject_beside_another_holds_it_while_the_pla
 ) -> None:
     who = Someone()
     first, second = await asyncpg.connect(lockout_url), await asyncpg.connect(lockout_url)
-    key = who.key.subject_id, who.key.owner_id, who.key.credential, who.key.stranger
-    admit = "SELECT outcome, attempts_left FROM admit_attempt($1, $2, $3, $4, $5, '{}', '{}', '{}', false, 3)"
     try:
         await first.execute("BEGIN")
-        assert tuple(await first.fetchrow(admit, *key, uuid4())) == ("admitted", 2)
+        assert tuple(await first.fetchrow(_ADMIT, *who.columns, uuid4())) == ("admitted", 2)
         await second.execute("BEGIN")
-        waiting = asyncio.create_task(second.fetchrow(admit, *key, uuid4()))
+        waiting = asyncio.create_task(second.fetchrow(_ADMIT, *who.columns, uuid4()))
         await until("the second waits for the first", lambda: lockout.are_waiting_for_locks(1))
         await first.execute("COMMIT")
         assert tuple(await waiting) == ("admitted", 1)
@@ -55,6 +56,14 @@ async def test_whoever_meets_a_new_subject_beside_another_holds_it_while_the_pla
     finally:
         await first.close()
         await second.close()
+
+
+@pytest.mark.row("B2")
+async def test_somebody_met_for_the_first_time_is_admitted_by_the_same_work(lockout: Lockout) -> None:
+    """Known numbers have been met when they were registered."""
+    who = Someone()
+    first, again = [await looks_into("subject", lockout.sql, _ADMIT, *who.columns, uuid4()) for _ in range(2)]
+    assert first == again
 
 
 @pytest.mark.row("B1")

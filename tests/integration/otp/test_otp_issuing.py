@@ -16,6 +16,7 @@ from zasov.otp.v1 import delivery_service_pb2 as delivery_pb
 from zasov.otp.v1 import otp_service_pb2 as otp_pb
 
 from services.otp import codes
+from tests.integration.databases import looks_into
 
 PHONE = "+79161234567"
 TABLES = ("event", "outbox", "challenge", "delivery", "subject_budget")
@@ -267,6 +268,12 @@ async def test_a_decoy_leaves_as_many_rows_as_a_code(otp: Any) -> None:
         left.append([await otp.sql.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES])
         await otp.sql.execute(f"TRUNCATE {', '.join(TABLES)}")
     assert left[0] == left[1]
+
+
+@pytest.mark.row("B2")
+async def test_a_subject_met_for_the_first_time_is_locked_by_the_same_work(otp: Any, subject: UUID) -> None:
+    first, again = [await looks_into("subject_budget", otp.sql, "SELECT lock_budget($1)", subject) for _ in range(2)]
+    assert first == again
 
 
 @pytest.mark.row("B2")
