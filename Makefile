@@ -13,7 +13,7 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench models
 
-.PHONY: help install demo up down status logs test test-unit test-integration test-e2e lint fmt types protos \
+.PHONY: help install demo up down status logs test test-unit test-models test-integration test-e2e lint fmt types protos \
         protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
         test-enumeration test-faults test-faults-short rows argon2-avx2 java-locks ci clean
 
@@ -59,6 +59,9 @@ test: install ## All tests
 
 test-unit: install ## Tests without a stack
 	@$(PYTEST) tests/unit
+
+test-models: install ## The TLA+ models in small, and traces held to them; part of `make test`
+	@$(PYTEST) tests/integration/models
 
 test-integration: install ## Tests against real PostgreSQL and Kafka
 	@$(PYTEST) tests/integration
@@ -139,8 +142,8 @@ java-locks: install ## Writes the locks of the Java tools anew, after a change o
 	for folder in $$(dirname devstack/java/*/jgo.toml); do echo "· $$folder"; (cd "$$folder" && "$(CURDIR)/$(BIN)/jgo" --color=never --quiet lock); done
 
 ci: install ## What .ci/run runs: lint, types, protos-check, test and test-faults-short; what needs no stack two at a time
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types protos-check test-unit
-	@$(PYTEST) tests/e2e tests/integration
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-unit lint types protos-check test-models
+	@$(PYTEST) tests/e2e tests/integration --ignore=tests/integration/models
 	@$(MAKE) --no-print-directory test-faults-short
 
 clean: ## Removes outputs and caches; keeps .venv
