@@ -5,7 +5,7 @@ CREATE FUNCTION lock_budget(p_subject uuid) RETURNS subject_budget LANGUAGE plpg
 DECLARE
     v_budget subject_budget;
 BEGIN
-    -- Always: a look whether it is there would cost the one who is met for the first time a statement more.
+    -- Always, not only if the row is missing: else a subject met for the first time costs two statements more.
     INSERT INTO subject_budget (subject_id) VALUES (p_subject) ON CONFLICT DO NOTHING;
     SELECT * INTO v_budget FROM subject_budget WHERE subject_id = p_subject FOR UPDATE;
     RETURN v_budget;

@@ -58,7 +58,6 @@ async def test_whoever_meets_a_new_subject_beside_another_holds_it_while_the_pla
         await second.close()
 
 
-@pytest.mark.row("B2")
 async def test_somebody_met_for_the_first_time_is_admitted_by_the_same_work(lockout: Lockout) -> None:
     """Known numbers have been met when they were registered."""
     who = Someone()

@@ -270,7 +270,6 @@ async def test_a_decoy_leaves_as_many_rows_as_a_code(otp: Any) -> None:
     assert left[0] == left[1]
 
 
-@pytest.mark.row("B2")
 async def test_a_subject_met_for_the_first_time_is_locked_by_the_same_work(otp: Any, subject: UUID) -> None:
     first, again = [await looks_into("subject_budget", otp.sql, "SELECT lock_budget($1)", subject) for _ in range(2)]
     assert first == again
