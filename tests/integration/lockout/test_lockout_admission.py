@@ -38,10 +38,13 @@ async def test_two_hundred_at_once_on_one_subject_get_three_places(lockout: Lock
 
 
 @pytest.mark.row("B1")
-async def test_whoever_meets_a_new_subject_beside_another_holds_it_while_the_places_are_counted(
-    lockout: Lockout, lockout_url: str
+@pytest.mark.parametrize("known", [False, True], ids=["never seen", "seen before"])
+async def test_who_is_admitted_beside_another_waits_and_holds_the_subject_while_the_places_are_counted(
+    lockout: Lockout, lockout_url: str, known: bool
 ) -> None:
     who = Someone()
+    if known:
+        await lockout.store.raise_epoch(who.key, 1)
     first, second = await asyncpg.connect(lockout_url), await asyncpg.connect(lockout_url)
     try:
         await first.execute("BEGIN")
