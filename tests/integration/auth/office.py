@@ -22,10 +22,12 @@ OF_OFFICE: dict[str, Any] = {"office_recovery": True, "office_look_s": 0.05}
 REASON = RecoveryStartedAtOffice.REASON_PASSWORD_FORGOTTEN
 
 
-async def office_of(start: StartSuite, keys_dir: Path, **settings: Any) -> "OfficeCalls":
-    """An office of an installation with these settings."""
+async def office_of(
+    start: StartSuite, keys_dir: Path, otp: dict[str, Any] | None = None, **settings: Any
+) -> "OfficeCalls":
+    """An office of an installation with these settings: of otp, and of auth."""
     make_staff_keys(keys_dir)
-    suite = await start(auth={**OF_OFFICE, **settings})
+    suite = await start(auth={**OF_OFFICE, **settings}, otp=otp or {})
     suite.said |= {FIRST, SECOND, OFFICE, NEW_PHONE.lstrip("+7")}
     return OfficeCalls(suite, suite.auth, StaffSystem(keys_dir))
 

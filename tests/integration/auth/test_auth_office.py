@@ -99,6 +99,18 @@ async def test_a_slip_has_three_tries_of_its_own_and_they_cost_no_other_way_in(o
     await suite.auth.use_temporary(other)
 
 
+async def test_an_office_gets_one_sent_though_strangers_have_spent_the_budget_of_the_site(
+    start: StartSuite, keys_dir: Path
+) -> None:
+    office = await office_of(start, keys_dir, otp={"issues_per_day": 2})
+    await office.suite.register()
+    for _ in range(2):
+        await office.suite.auth.request_temporary()
+    assert await reason(office.suite.auth.request_temporary()) == "CODE_BUDGET_SPENT"
+    await office.start()
+    assert await office.suite.auth.use_temporary(await office.suite.newest_password())
+
+
 async def test_a_newer_recovery_at_an_office_voids_the_slip_before_it(office: OfficeCalls, suite: Suite) -> None:
     await suite.register()
     slip = (await office.start(slip={})).slip
