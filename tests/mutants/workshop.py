@@ -24,6 +24,7 @@ _NOT_COPIED = shutil.ignore_patterns("__pycache__", _JARS)
 # Hypothesis works without its plugin, whose import takes longer than most of the tests.
 _PYTEST = ("-m", "pytest", "-q", "-p", "tests.mutants.witness", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 _PASSED, _TESTS_FAILED = 0, 1
+NAMES_THAT_ARE_NOWHERE = "--select=F821,F823"
 
 
 class Verdict(StrEnum):
@@ -140,7 +141,7 @@ def _cannot_run(name: str, source: str) -> str:
         "check",
         "--isolated",
         "--quiet",
-        "--select=F821,F823",
+        NAMES_THAT_ARE_NOWHERE,
         f"--stdin-filename={name}",
         "-",
     ]

@@ -1,12 +1,14 @@
 """The lists of guards fit the code, and leave nothing out that must have one. Taking them out is `make mutants`."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.guards import REPO, Guard, StaleList, load
-from tests.mutants.workshop import Verdict, Workshop, _first_failure_of, _judge, _Run
+from tests.mutants.workshop import NAMES_THAT_ARE_NOWHERE, Verdict, Workshop, _first_failure_of, _judge, _Run
 
 GUARDS = load()
 
@@ -19,6 +21,16 @@ def test_a_guard_stands_in_its_file_once_and_its_test_exists(guard: Guard) -> No
         compile(mutated, guard.file, "exec")
     assert guard.keeps.endswith("."), "a sentence: what happens without it"
     assert guard.slow == guard.test.startswith("tests/e2e/"), "slow is what needs the whole running system"
+
+
+def test_what_is_put_in_a_guards_place_names_nothing_that_is_nowhere(tmp_path: Path) -> None:
+    """A mutant must be wrong, not broken: its test would fail whatever it looks at."""
+    for one in GUARDS:
+        if one.file.endswith(".py"):
+            (tmp_path / f"{one.id.replace('/', '.')}.py").write_text(one.taken_out())
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", NAMES_THAT_ARE_NOWHERE, str(tmp_path)]
+    checked = subprocess.run(ruff, text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_every_rule_of_the_protocol_has_a_guard() -> None:
