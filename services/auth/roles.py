@@ -72,6 +72,7 @@ from services.auth.servicers.provisioning import ProvisioningServicer
 from services.auth.servicers.recovery import RecoveryServicer, RegistrationServicer
 from services.auth.servicers.sign_in import SignInServicer, TokenServicer
 from services.auth.settings import AuthSettings
+from services.auth.spread import Spread
 from services.auth.texts.commands import obey
 from services.auth.texts.inbound import open_inbound_texts
 from services.chassis import outbox_relay, streams
@@ -145,6 +146,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         changes = PendingChanges(database, lookup, timedelta(days=settings.office_phone_days))
         contact_changes = ContactChanges(accounts, changes)
         repeats = Repeats(database, flows_key, shielded)
+        spread = Spread(flows_key, settings.answer_spread_ms / 1000, settings.region)
         housekeeping = [flows.remove_expired, used_captchas.remove_expired, repeats.remove_expired]
         staffed: tuple[Office, StaffDesk] | None = None
         if settings.office_recovery:
@@ -174,7 +176,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
 
         life.keep_running(_tidy_for_ever(*housekeeping), "housekeeping")
         names = (*SERVICE_NAMES, STAFF_SERVICE) if staffed else SERVICE_NAMES
-        async with serving(settings, life, [add], names, [repeats.layer], {SIGN_IN: line.refuse_if_full}):
+        async with serving(settings, life, [add], names, [spread.layer, repeats.layer], {SIGN_IN: line.refuse_if_full}):
             await life.stopping()
 
 

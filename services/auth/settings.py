@@ -30,6 +30,12 @@ class AuthSettings(ChassisSettings):
     hash_places: int = Field(default=128, ge=1, description="Requests that may be waiting for a hash; more are refused.")
     hash_places_per_subject: int = Field(default=64, ge=1, description="Of these, for one subscriber.")
 
+    answer_spread_ms: float = Field(
+        default=10.0,
+        ge=0,
+        le=1000,
+        description="Longest delay of what may say whether a number has an account; for each number its own. 0: none.",
+    )
     sms_password_number: str = Field(default="3339", description="Short number that ПАРОЛЬ is sent to (M6).")
     sms_proposal_number: str = Field(default="111", description="Short number that `25 <own password>` is sent to (M6).")
     session_days: int = Field(default=30, ge=1, description="Lifetime of a session.")

@@ -22,9 +22,7 @@ OF_OFFICE: dict[str, Any] = {"office_recovery": True, "office_look_s": 0.05}
 REASON = RecoveryStartedAtOffice.REASON_PASSWORD_FORGOTTEN
 
 
-async def office_of(
-    start: StartSuite, keys_dir: Path, otp: dict[str, Any] | None = None, **settings: Any
-) -> "OfficeCalls":
+async def office_of(start: StartSuite, keys_dir: Path, otp: dict[str, Any] | None = None, **settings: Any) -> "OfficeCalls":
     """An office of an installation with these settings: of otp, and of auth."""
     make_staff_keys(keys_dir)
     suite = await start(auth={**OF_OFFICE, **settings}, otp=otp or {})
