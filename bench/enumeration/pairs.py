@@ -12,8 +12,6 @@ from bench.enumeration.subscribers import CLIENT, PASSWORD, WRONG, Subscribers
 from devstack import customers, links
 from services.chassis.errors import ServiceError
 
-_BLOCKED = 20
-
 # What a pair must be made of once the answer exists (docs/security.md).
 NOT_BUILT = ("suspended accounts (M17)",)
 
@@ -24,8 +22,7 @@ class Numbers:
     passwords the grants).
     """
 
-    fresh: list[str]
-    blocked: list[str]
+    phones: list[str]
     accounts: list[str]
     recoveries: list[CodeSent] = field(default_factory=list)
     one_times: list[str] = field(default_factory=list)
@@ -38,14 +35,14 @@ Call = Callable[[Subscribers, Numbers, int], Awaitable[object]]
 @dataclass(frozen=True)
 class Pair:
     """due: the reason of the answer; "": none, the call succeeds. sends_sms: so it needs a captcha. beforehand: what happens
-    before any question is put; it is given the known ones.
+    before any question is put; it is given the known ones and the unknown ones.
     """
 
     name: str
     due: str
     call: Call
     sends_sms: bool = False
-    beforehand: Callable[[Subscribers, Numbers], Awaitable[None]] | None = None
+    beforehand: Callable[[Subscribers, Numbers, Numbers], Awaitable[None]] | None = None
 
     async def prepare(self, subscribers: Subscribers) -> None:
         """What comes before the question, and must not be timed with it."""
@@ -62,19 +59,19 @@ class Pair:
 
 
 async def _sign_in_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.sign_in(numbers.fresh[index], WRONG, CLIENT)
+    return await subscribers.back_end.sign_in(numbers.phones[index], WRONG, CLIENT)
 
 
 async def _sign_in_blocked(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.sign_in(numbers.blocked[index % _BLOCKED], WRONG, CLIENT)
+    return await subscribers.back_end.sign_in(numbers.phones[index], WRONG, CLIENT)
 
 
 async def _register(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.start_registration(numbers.fresh[index], subscribers.client)
+    return await subscribers.back_end.start_registration(numbers.phones[index], subscribers.client)
 
 
 async def _recover(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    numbers.recoveries.append(await subscribers.back_end.start_recovery(numbers.fresh[index], subscribers.client))
+    numbers.recoveries.append(await subscribers.back_end.start_recovery(numbers.phones[index], subscribers.client))
     return None
 
 
@@ -93,14 +90,18 @@ async def _again_by_email(subscribers: Subscribers, numbers: Numbers, index: int
 
 
 async def _recover_by_email(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.start_recovery(numbers.fresh[index], subscribers.client, CONTACT_CHANNEL_EMAIL)
+    return await subscribers.back_end.start_recovery(numbers.phones[index], subscribers.client, CONTACT_CHANNEL_EMAIL)
 
 
 async def _ask_where_it_is(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
     return await subscribers.back_end.get_delivery(numbers.recoveries[index].grant, CLIENT)
 
 
-async def _messages_arrive(subscribers: Subscribers, known: Numbers) -> None:
+async def _all_are_blocked(subscribers: Subscribers, known: Numbers, unknown: Numbers) -> None:
+    await subscribers.block([*known.phones, *unknown.phones])
+
+
+async def _messages_arrive(subscribers: Subscribers, known: Numbers, _: Numbers) -> None:
     await subscribers.deliver([sent.grant for sent in known.recoveries])
 
 
@@ -115,23 +116,23 @@ async def _choose_without_right(subscribers: Subscribers, numbers: Numbers, inde
 
 
 async def _recover_blocked(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.start_recovery(numbers.blocked[index % _BLOCKED], subscribers.client)
+    return await subscribers.back_end.start_recovery(numbers.phones[index], subscribers.client)
 
 
 async def _ask_for_one_time_password(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    sent = await subscribers.back_end.request_temporary_password(numbers.fresh[index], subscribers.client)
+    sent = await subscribers.back_end.request_temporary_password(numbers.phones[index], subscribers.client)
     numbers.one_times.append(sent.grant)
     return None
 
 
 async def _own_one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
     return await subscribers.back_end.sign_in_with_temporary_password(
-        numbers.fresh[index], "22222222", CLIENT, numbers.one_times[index]
+        numbers.phones[index], "22222222", CLIENT, numbers.one_times[index]
     )
 
 
 async def _one_time_password_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await subscribers.back_end.sign_in_with_temporary_password(numbers.fresh[index], "22222222", CLIENT)
+    return await subscribers.back_end.sign_in_with_temporary_password(numbers.phones[index], "22222222", CLIENT)
 
 
 async def _sign_in_wrong_by_number(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
@@ -148,7 +149,7 @@ async def _choose_contact(subscribers: Subscribers, numbers: Numbers, index: int
     return await customers.send_recovery_code(subscribers.back_end, numbers.shown[index], CONTACT_CHANNEL_PHONE, CLIENT)
 
 
-async def _somebody_links(subscribers: Subscribers, _: Numbers) -> None:
+async def _somebody_links(subscribers: Subscribers, _: Numbers, __: Numbers) -> None:
     (owner,) = await subscribers.known(1)
     session = await subscribers.back_end.sign_in(owner, PASSWORD, CLIENT)
     proof = await links.prove_again(subscribers.back_end, session.token, PASSWORD, CLIENT)
@@ -156,14 +157,13 @@ async def _somebody_links(subscribers: Subscribers, _: Numbers) -> None:
 
 
 async def _link_wrong(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
-    return await links.link_number(subscribers.back_end, *subscribers.owner, numbers.fresh[index], WRONG, CLIENT)
+    return await links.link_number(subscribers.back_end, *subscribers.owner, numbers.phones[index], WRONG, CLIENT)
 
 
 SIGN_IN = Pair("sign-in, wrong password", "CREDENTIALS_REJECTED", _sign_in_wrong)
 # In this order: a later one goes on with the flows of those before.
 PAIRS: Sequence[Pair] = (
     SIGN_IN,
-    Pair("sign-in, blocked", "SIGN_IN_BLOCKED", _sign_in_blocked),
     Pair("registration, start", "", _register, sends_sms=True),
     Pair("recovery, start", "", _recover, sends_sms=True),
     Pair("recovery, another code", "", _recover_again, sends_sms=True),
@@ -172,7 +172,6 @@ PAIRS: Sequence[Pair] = (
     Pair("recovery by email, start", "", _recover_by_email, sends_sms=True),
     Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
-    Pair("recovery of a blocked number, start", "", _recover_blocked, sends_sms=True),
     Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
     Pair("one-time password, wrong", "CODE_REJECTED", _one_time_password_wrong),
     Pair("one-time password, wrong, by its grant", "CODE_REJECTED", _own_one_time_password_wrong),
@@ -180,14 +179,13 @@ PAIRS: Sequence[Pair] = (
     Pair("contacts of an account number", "", _list_contacts, sends_sms=True),
     Pair("code to the contact that was chosen", "", _choose_contact),
     Pair("link, wrong password", "CREDENTIALS_REJECTED", _link_wrong, beforehand=_somebody_links),
+    Pair("sign-in, blocked", "SIGN_IN_BLOCKED", _sign_in_blocked, beforehand=_all_are_blocked),
+    Pair("recovery of a blocked number, start", "", _recover_blocked, sends_sms=True),
 )
 
 
 async def arms(subscribers: Subscribers, count: int) -> tuple[Numbers, Numbers]:
     """Those that somebody has, and those that nobody has."""
     phones = await subscribers.known(count)
-    known = Numbers(phones, await subscribers.known(_BLOCKED), await subscribers.linked(phones))
-    unknown = Numbers(subscribers.unknown(count), subscribers.unknown(_BLOCKED), subscribers.unlinked(count))
-    for numbers in (known, unknown):
-        await subscribers.block(numbers.blocked)
-    return known, unknown
+    known = Numbers(phones, await subscribers.linked(phones))
+    return known, Numbers(subscribers.unknown(count), subscribers.unlinked(count))

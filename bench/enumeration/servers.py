@@ -27,6 +27,8 @@ _OVERRIDES = {
 }
 # Cheap, so that what a hash would drown is heard.
 CHEAP_HASH = {"ZASOV_AUTH_ARGON2_MEMORY_KIB": "64", "ZASOV_AUTH_ARGON2_ITERATIONS": "1"}
+# So that what the spread would cover is seen.
+_BARE = {"ZASOV_AUTH_ANSWER_SPREAD_MS": "0"}
 
 
 class Servers(Stack):
@@ -40,12 +42,23 @@ class Servers(Stack):
 
     def plant(self, what: str) -> None:
         """Starts auth anew with the difference planted, for a hash left out with Argon2 as in production."""
-        role = next(role for role in self.roles if role.service == "auth")
-        self.supervisor.stop(role.name)
+        role = self._auth
         environment_ = {name: value for name, value in self.environment_of(role).items() if name not in CHEAP_HASH}
         argv = [sys.executable, "-m", "bench.enumeration.planted", what, role.role]
-        self.supervisor.start(role.name, argv, environment_ if what == "no-dummy-hash" else self.environment_of(role), tier=2)
-        self.wait_role(role.name)
+        self._start_anew(argv, environment_ if what == "no-dummy-hash" else self.environment_of(role))
+
+    def bare(self) -> None:
+        """Starts auth anew, answering without the spread."""
+        self._start_anew([sys.executable, "-m", "services.auth", self._auth.role], self.environment_of(self._auth) | _BARE)
+
+    @property
+    def _auth(self) -> wiring.Role:
+        return next(role for role in self.roles if role.service == "auth")
+
+    def _start_anew(self, argv: list[str], environment_: dict[str, str]) -> None:
+        self.supervisor.stop(self._auth.name)
+        self.supervisor.start(self._auth.name, argv, environment_, tier=2)
+        self.wait_role(self._auth.name)
 
     def _up(self) -> None:
         self.at.traces.mkdir(parents=True, exist_ok=True)
