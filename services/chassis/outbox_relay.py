@@ -27,7 +27,8 @@ LOOKS_AT_ONCE = 5
 # Only how long a lost wake-up can go unnoticed; the wake-up itself takes milliseconds.
 _FALLBACK_POLL_S = 1.0
 _TAKE = f"""
-    SELECT o.id, {RECORD}, e.is_public FROM outbox o JOIN event e USING (stream_id, version)
+    SELECT o.id, {RECORD}, e.is_public, EXISTS (SELECT FROM republication WHERE finished_at IS NULL) AS is_history_wanted
+    FROM outbox o JOIN event e USING (stream_id, version)
     ORDER BY o.id LIMIT $1
 """  # noqa: S608
 
@@ -127,9 +128,9 @@ async def _relay_while_connected(
     try:
         while True:
             woken.clear()
-            # Looked up before each batch: what is new of a stream must not overtake what is to be published again of it.
-            await republishing.look()
             taken = await _publish_batch(connection, publisher, republishing)
+            if not taken:
+                await republishing.look()
             republished = await republishing.publish_batch()
             # What was committed after the rows were read has sent its own wake-up: a second look would find nothing.
             if taken < _BATCH and not republished:
@@ -159,6 +160,9 @@ async def _publish_batch(
         return 0
     metrics.OUTBOX_OLDEST.set(_age_s(rows[0]))
     public = [row for row in rows if row["is_public"]]
+    # Asked with the rows: what is new of a stream must not overtake what is to be published again of it.
+    if rows[0]["is_history_wanted"]:
+        await republishing.look()
     await republishing.catch_up(public)
     await publisher.publish(public)
     await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows])

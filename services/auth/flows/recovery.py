@@ -1,5 +1,6 @@
 """The steps of registration (M2) and recovery (M4). They differ in whom a code is sent to, and what the password is for."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -84,10 +85,10 @@ class Recovery:
     ) -> CodeSent:
         """`start` once it is paid for, and known whom it is about."""
         origin = client.origin(self.pseudonyms, now, identifier)
-        least_digits = await self.check_origin(origin)
         subject_id = account_id or self.lookup.guard_of(identifier)
+        least_digits, on_file = await asyncio.gather(self.check_origin(origin), self.on_file(account_id, subject_id))
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
-        flow, issued = await self.issue(asked)
+        flow, issued = await self.issue(asked, on_file)
         grant, _ = await self.flows.open(flow)
         return code_sent(grant, issued)
 
@@ -97,11 +98,10 @@ class Recovery:
         loaded = loaded or await self.accounts.load_stranger(subject_id)
         return OnFile(loaded, loaded.vault.open_contact(loaded.account.contact), is_known)
 
-    async def issue(self, asked: "Asked") -> tuple[Flow, IssueResponse]:
+    async def issue(self, asked: "Asked", on_file: "OnFile") -> tuple[Flow, IssueResponse]:
         """A code on its way, and the flow that it belongs to, not stored yet. Raises ServiceError COOL_DOWN,
         CODE_BUDGET_SPENT.
         """
-        on_file = await self.on_file(asked.account_id, asked.subject_id)
         loaded, contact = on_file.loaded, on_file.contact
         language = (contact.language if on_file.is_somebodys else "") or asked.language or self.default_language
         on_file_or_typed = self._send_to(asked, contact, language)
@@ -145,14 +145,13 @@ class Recovery:
         await self.require_captcha(client)
         _, time = await self.accounts.resolve(flow.identifier)
         origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
-        least_digits = await self.check_origin(origin)
+        least_digits, on_file = await asyncio.gather(self.check_origin(origin), self.on_file(flow.account_id, flow.subject_id))
         channel = channel or (flow.sent.channel if flow.sent else None)
-        newest, issued = await self.issue(
-            Asked(
-                flow.flow_id, self.purpose, flow.subject_id, flow.account_id, flow.identifier, flow.language, origin,
-                least_digits, channel,
-            )
+        asked = Asked(
+            flow.flow_id, self.purpose, flow.subject_id, flow.account_id, flow.identifier, flow.language, origin, least_digits,
+            channel,
         )  # fmt: skip
+        newest, issued = await self.issue(asked, on_file)
         # What the flow must hold against at its end is what was so at its beginning.
         changed = replace(
             flow,

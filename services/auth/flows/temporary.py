@@ -134,7 +134,8 @@ class TemporaryPasswords:
             flow_id, purpose, subject_id, account_id, identifier, language, origin,
             channel=channel, first_half=first_half,
         )  # fmt: skip
-        flow, issued = await self.recovery.issue(asked)
+        on_file = await self.recovery.on_file(account_id, subject_id)
+        flow, issued = await self.recovery.issue(asked, on_file)
         grant, _ = await self.recovery.flows.open(replace(flow, proposed=proposed), _KEPT)
         return grant, issued
 

@@ -20,7 +20,9 @@ Call = Callable[[], grpc.aio.UnaryUnaryCall]
 
 @dataclass
 class Work:
-    """What an answer cost: statements by database, calls between services, hashes by their parameters, wakings of a relay."""
+    """What an answer cost: statements by database, in each in their order; calls between services, hashes by their parameters,
+    wakings of a relay.
+    """
 
     statements: list[str] = field(default_factory=list)
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -74,7 +76,8 @@ def spent(work: Work) -> Iterator[Work]:
     work.wakings = 0
     yield one
     after = _rpcs()
-    one.statements, one.hashes, one.wakings = [*work.statements], [*work.hashes], work.wakings
+    one.statements = sorted(work.statements, key=lambda statement: statement.partition(":")[0])
+    one.hashes, one.wakings = [*work.hashes], work.wakings
     one.calls = sorted(key for key, count in after.items() for _ in range(int(count - before.get(key, 0))))
 
 
