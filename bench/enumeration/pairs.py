@@ -19,11 +19,12 @@ NOT_BUILT = ("suspended accounts (M17)",)
 @dataclass
 class Numbers:
     """One arm: its numbers, the same subscribers' account numbers, and the flows that are under way for them (of one-time
-    passwords the grants).
+    passwords the grants). without_email: of others, who have no email.
     """
 
     phones: list[str]
     accounts: list[str]
+    without_email: list[str]
     recoveries: list[CodeSent] = field(default_factory=list)
     one_times: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
@@ -91,6 +92,10 @@ async def _again_by_email(subscribers: Subscribers, numbers: Numbers, index: int
 
 async def _recover_by_email(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
     return await subscribers.back_end.start_recovery(numbers.phones[index], subscribers.client, CONTACT_CHANNEL_EMAIL)
+
+
+async def _recover_by_no_email(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
+    return await subscribers.back_end.start_recovery(numbers.without_email[index], subscribers.client, CONTACT_CHANNEL_EMAIL)
 
 
 async def _ask_where_it_is(subscribers: Subscribers, numbers: Numbers, index: int) -> object:
@@ -170,6 +175,7 @@ PAIRS: Sequence[Pair] = (
     Pair("recovery, another code by email", "", _again_by_email, sends_sms=True),
     Pair("recovery, where the code is", "", _ask_where_it_is, beforehand=_messages_arrive),
     Pair("recovery by email, start", "", _recover_by_email, sends_sms=True),
+    Pair("recovery by an email that there is not, start", "", _recover_by_no_email, sends_sms=True),
     Pair("recovery, wrong code", "CODE_REJECTED", _confirm_wrong),
     Pair("recovery, password without a right code", "GRANT_INVALID", _choose_without_right),
     Pair("one-time password, asked for", "", _ask_for_one_time_password, sends_sms=True),
@@ -187,5 +193,5 @@ PAIRS: Sequence[Pair] = (
 async def arms(subscribers: Subscribers, count: int) -> tuple[Numbers, Numbers]:
     """Those that somebody has, and those that nobody has."""
     phones = await subscribers.known(count)
-    known = Numbers(phones, await subscribers.linked(phones))
-    return known, Numbers(subscribers.unknown(count), subscribers.unlinked(count))
+    known = Numbers(phones, await subscribers.linked(phones), await subscribers.known(count, with_email=False))
+    return known, Numbers(subscribers.unknown(count), subscribers.unlinked(count), subscribers.unknown(count))

@@ -34,6 +34,20 @@ def test_a_small_difference_is_seen_through_the_drift_of_a_machine() -> None:
     assert found.tells_apart(PAIRS)
 
 
+@pytest.mark.parametrize("work_ms", [3.0, 3.5, 3.99])
+def test_thirty_microseconds_are_seen_through_delays_of_whole_milliseconds_and_not_through_even_ones(work_ms: float) -> None:
+    chance = random.Random(6)
+
+    def times(extra_ms: float, *, is_whole: bool) -> list[float]:
+        delays = [chance.uniform(0, 10) for _ in range(1000)]
+        return [(work_ms + extra_ms + chance.gauss(0, 0.05) + (round(delay) if is_whole else delay)) / 1000 for delay in delays]
+
+    whole = compare(times(0.03, is_whole=True), times(0, is_whole=True))
+    assert whole.tells_apart(PAIRS)
+    assert min(whole.p, whole.p_paired) > FALSE_ALARM
+    assert not compare(times(0.03, is_whole=False), times(0, is_whole=False)).tells_apart(PAIRS)
+
+
 def test_many_tests_share_one_chance_of_a_false_alarm() -> None:
     chance = random.Random(7)
     found = [compare([chance.gauss(0, 1) for _ in range(50)], [chance.gauss(0, 1) for _ in range(50)]) for _ in range(700)]

@@ -53,7 +53,7 @@ def sign_in_call(suite: Suite, phone: str, password: str = WRONG) -> Call:
     return lambda: suite.auth.signing_in.SignIn(request, timeout=20)
 
 
-def flow_call(suite: Suite, kind: str, method: str, captcha_proof: str = "", **fields: str) -> Call:
+def flow_call(suite: Suite, kind: str, method: str, captcha_proof: str = "", **fields: Any) -> Call:
     stub, pb = {
         "Registration": (suite.auth.registration, registration_service_pb2),
         "Recovery": (suite.auth.recovery, recovery_service_pb2),
@@ -85,9 +85,9 @@ async def _sign_in_full(suite: Suite, phone: str) -> Call:
     return sign_in_call(suite, phone)
 
 
-def _start(kind: str) -> Ask:
+def _start(kind: str, **fields: Any) -> Ask:
     async def ask(suite: Suite, phone: str) -> Call:
-        return flow_call(suite, kind, f"Start{kind}", phone=phone)
+        return flow_call(suite, kind, f"Start{kind}", phone=phone, **fields)
 
     return ask
 
@@ -103,9 +103,12 @@ def _confirm(kind: str, after: int) -> Ask:
     return ask
 
 
-async def _another_code(suite: Suite, phone: str) -> Call:
-    sent = await suite.auth.flow("Recovery").start(phone)
-    return flow_call(suite, "Recovery", "SendRecoveryCodeAgain", grant=sent.grant)
+def _another_code(**fields: Any) -> Ask:
+    async def ask(suite: Suite, phone: str) -> Call:
+        sent = await suite.auth.flow("Recovery").start(phone)
+        return flow_call(suite, "Recovery", "SendRecoveryCodeAgain", grant=sent.grant, **fields)
+
+    return ask
 
 
 async def _choose_without_right(suite: Suite, phone: str) -> Call:
@@ -131,9 +134,13 @@ async def _another_code_without_captcha(suite: Suite, phone: str) -> Call:
     return flow_call(suite, "Recovery", "SendRecoveryCodeAgain", grant=sent.grant)
 
 
-async def _request_temporary(suite: Suite, phone: str) -> Call:
-    request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client())
+async def _request_temporary(suite: Suite, phone: str, **fields: Any) -> Call:
+    request = recovery_service_pb2.RequestTemporaryPasswordRequest(phone=phone, client=client(), **fields)
     return lambda: suite.auth.recovery.RequestTemporaryPassword(request, timeout=20)
+
+
+async def _request_temporary_by_email(suite: Suite, phone: str) -> Call:
+    return await _request_temporary(suite, phone, channel=EMAIL_CHANNEL)
 
 
 async def _request_temporary_too_soon(suite: Suite, phone: str) -> Call:
@@ -304,7 +311,9 @@ ASKED: dict[str, Ask] = {
     "recovery": _start("Recovery"),
     "recovery, blocked": _when_blocked(_start("Recovery")),
     "recovery, too soon": _recover_too_soon,
-    "recovery, another code": _another_code,
+    "recovery by email, of which there is none": _start("Recovery", channel=EMAIL_CHANNEL),
+    "recovery, another code": _another_code(),
+    "recovery, another code by email, of which there is none": _another_code(channel=EMAIL_CHANNEL),
     "recovery, wrong code": _confirm("Recovery", after=0),
     "recovery, third wrong code": _confirm("Recovery", after=2),
     "recovery, fourth wrong code": _confirm("Recovery", after=3),
@@ -316,6 +325,7 @@ ASKED: dict[str, Ask] = {
     "one-time password, solved captcha": _captcha("RequestTemporaryPassword", CAPTCHA_TEXT),
     "recovery, another code, no captcha": _another_code_without_captcha,
     "one-time password": _request_temporary,
+    "one-time password by email, of which there is none": _request_temporary_by_email,
     "one-time password, too soon": _request_temporary_too_soon,
     "one-time password, never asked for": _use_temporary(characters=8),
     "handset's one-time password, never asked for": _use_temporary(characters=10),

@@ -1,9 +1,11 @@
 """What may say whether a number has an account is held back, and for how long (docs/adr/0037)."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+import uvloop
 from google.protobuf import descriptor_pool
 from zasov.auth.v1.common_pb2 import ClientContext
 from zasov.auth.v1.recovery_service_pb2 import RecoveryServiceGetDeliveryRequest, StartRecoveryRequest
@@ -26,10 +28,10 @@ CLIENT = ClientContext(ip="198.51.100.7")
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     times: list[float] = []
 
-    async def sleep(seconds: float) -> None:
+    async def sleep(_self: Spread, seconds: float) -> None:
         times.append(seconds)
 
-    monkeypatch.setattr("services.auth.spread.asyncio.sleep", sleep)
+    monkeypatch.setattr(Spread, "sleep", sleep)
     return times
 
 
@@ -70,16 +72,35 @@ async def test_a_right_password_is_answered_at_once_and_a_started_recovery_is_no
         overloaded(DEFAULT_RETRY),
         unavailable(),
         invalid({"phone": "must be a phone number"}),
-        errors.origin_limited(timedelta(seconds=5)),
     ],
     ids=lambda error: error.reason,
 )
-async def test_what_is_refused_before_anybody_looked_whose_number_it_is_comes_at_once(
-    slept: list[float], refusal: ServiceError
-) -> None:
+async def test_what_cannot_say_whose_number_it_is_comes_at_once(slept: list[float], refusal: ServiceError) -> None:
     with pytest.raises(ServiceError):
         await ask(SIGN_IN, sign_in(), refusal)
     assert slept == []
+
+
+async def test_a_limit_on_the_origin_is_held_back_for_it_is_met_when_the_number_has_been_looked_up(slept: list[float]) -> None:
+    with pytest.raises(ServiceError, match="ORIGIN_LIMITED"):
+        await ask(SIGN_IN, sign_in(), errors.origin_limited(timedelta(seconds=5)))
+    assert len(slept) == 1
+
+
+def test_no_delay_is_cut_to_whole_milliseconds_by_the_loop_that_the_server_runs_on() -> None:
+    """Else an answer's time modulo a millisecond is the work's."""
+    of = spread()
+
+    async def too_short() -> list[float]:
+        found = []
+        for seconds in (n * 1e-4 for n in range(60)):
+            begun = time.monotonic()
+            await of.sleep(seconds)
+            if time.monotonic() - begun < seconds:
+                found.append(seconds)
+        return found
+
+    assert uvloop.run(too_short()) == []
 
 
 async def test_who_asks_again_is_held_back_as_long_however_the_number_is_written(slept: list[float]) -> None:
