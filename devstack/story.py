@@ -176,15 +176,15 @@ class Story:
         async def use(step: Step) -> str:
             password, step.message = await person.read_temporary_password()
             self._grant = await back_end.sign_in_with_temporary_password(person.phone, password, person.client)
-            return "right; confirm the password that you proposed?"
+            return "right; which password did you propose?"
 
         async def confirm(step: Step) -> str:
-            await back_end.confirm_proposed_password(self._grant, person.client)
+            await back_end.confirm_proposed_password(self._grant, FOURTH_PASSWORD, person.client)
             return "it is permanent, and the handset is told"
 
         await self._step("proposes a password by SMS", text, "SmsReceived", "PasswordProposed", "OtpIssued", "MessageSubmitted")
         await self._step("signs in with the one-time password", use, "OtpVerified", "TemporaryPasswordUsed")
-        await self._step("confirms the proposed one", confirm, "PasswordReset", "MessageSubmitted")
+        await self._step("types the proposed one again", confirm, "PasswordReset", "MessageSubmitted")
         await self._step("signs in with it", self._signs_in(FOURTH_PASSWORD), "LoginSucceeded")
 
     def _signs_in(self, password: str) -> Act:

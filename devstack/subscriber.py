@@ -137,8 +137,8 @@ class BackEnd:
         answer = await self.call(self.sign_in_service.SignInWithTemporaryPassword, request)
         return str(answer.must_choose.grant)  # type: ignore[attr-defined]
 
-    async def confirm_proposed_password(self, grant: str, client: ClientContext) -> Session:
-        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, client=client)
+    async def confirm_proposed_password(self, grant: str, password: str, client: ClientContext) -> Session:
+        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, password=password, client=client)
         return (await self.call(self.sign_in_service.ConfirmProposedPassword, request)).session  # type: ignore[attr-defined]
 
     async def choose_permanent_password(self, grant: str, password: str, client: ClientContext) -> Session:

@@ -21,6 +21,8 @@ from services.chassis.postgres import Database
 from services.chassis.protocol_trace import OFF, ProtocolTrace, Said
 
 _RESERVED_S = 60
+# A sender can be forged, and a number is sent so many SMS a day, of whatever kind: these must leave some of them.
+REFUSALS_A_DAY = 5
 _NOBODY = UUID(int=0)
 _APPEND = "append_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 # What may follow it, false where it is refused: devices, notices, contacts that are told for themselves.
@@ -207,6 +209,17 @@ class Accounts:
             "INSERT INTO sms_help AS h (account_id, helped_at) VALUES ($1, clock_timestamp()) ON CONFLICT (account_id)"
             " DO UPDATE SET helped_at = excluded.helped_at WHERE h.helped_at < clock_timestamp() - interval '1 day'",
             account_id,
+        )
+        return done == "INSERT 0 1"
+
+    async def may_be_refused(self, account_id: UUID) -> bool:
+        """Whether an SMS that proposed a password against the policy may be answered: so many times a day."""
+        done = await self._database.execute(
+            "INSERT INTO sms_refusal AS r (account_id, refused_at) VALUES ($1, ARRAY[clock_timestamp()])"
+            " ON CONFLICT (account_id) DO UPDATE SET refused_at = clock_timestamp() || r.refused_at[:$2 - 1]"
+            " WHERE cardinality(r.refused_at) < $2 OR r.refused_at[$2] < clock_timestamp() - interval '1 day'",
+            account_id,
+            REFUSALS_A_DAY,
         )
         return done == "INSERT 0 1"
 

@@ -20,6 +20,7 @@ GRANT_INVALID = "GRANT_INVALID"
 CODE_REJECTED = "CODE_REJECTED"
 CODE_DEAD = "CODE_DEAD"
 CODE_VOIDED = "CODE_VOIDED"
+PROPOSAL_REJECTED = "PROPOSAL_REJECTED"
 IDENTIFIER_TAKEN = "IDENTIFIER_TAKEN"
 CONTACT_ON_FILE = "CONTACT_ON_FILE"
 STAFF_ASSERTION_REJECTED = "STAFF_ASSERTION_REJECTED"
@@ -130,6 +131,15 @@ def code_voided() -> ServiceError:
     """B4: the caller has done nothing wrong."""
     return ServiceError(
         grpc.StatusCode.FAILED_PRECONDITION, CODE_VOIDED, "Codes are longer for the time being; ask for another one."
+    )
+
+
+def proposal_rejected() -> ServiceError:
+    """M6. Another one was proposed: in the subscriber's name, or mistyped."""
+    return ServiceError(
+        grpc.StatusCode.UNAUTHENTICATED,
+        PROPOSAL_REJECTED,
+        "Another password was proposed by SMS. The grant stays good: choose a permanent one with it.",
     )
 
 

@@ -47,6 +47,7 @@ NOT_REBUILT = {
     "account_key": "the accounts' keys: no event may hold what erases it; without them all accounts are lost",
     "flow": "registrations and recoveries under way, 15 minutes: whoever is in one begins anew",
     "sms_help": "when an SMS that was no command was last answered: at most one answer more",
+    "sms_refusal": "when an SMS that proposed a bad password was answered: at most a day's answers more",
     "told": "when a subscriber was last told of a new device or a changed password: at most one message more",
     "notice": "what the notifier may still claim, and the audit of who did: notices not yet sent are void",
     "kept_answer": "what named calls came to, five minutes: one that is repeated is made anew",

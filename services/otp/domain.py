@@ -27,6 +27,7 @@ from zasov.events.v1.otp_event_pb2 import (
 from services.otp.codes import PASSWORD_LENGTHS
 
 BUDGET_WINDOW = timedelta(hours=24)
+_LONG_PASSWORD = 10
 
 # Names that only the stubs know.
 Purpose: TypeAlias = "OtpPurpose.ValueType"
@@ -232,8 +233,10 @@ def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime, least_d
     refused again.
     """
     budget = budget.within_window(now)
+    # Fifty bits need no such help, and whoever guesses at them must not keep the handset or the office from sending another.
+    wrong_at = () if PASSWORD_LENGTHS.get(purpose, 0) >= _LONG_PASSWORD else budget.wrong_at
     waits = [
-        _until_below(budget.wrong_at, rules.refuse_after_wrong, now),
+        _until_below(wrong_at, rules.refuse_after_wrong, now),
         _until_below(tuple(at for at, _ in budget.issued), rules.issues_per_day, now),
     ]
     if any(waits):

@@ -132,7 +132,7 @@ async def test_a_password_proposed_by_sms_is_permanent_once_confirmed_and_a_bad_
     assert "подтвердите" in message
     await person.sign_in(PASSWORD)
     grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
-    await system.back_end.confirm_proposed_password(grant, person.client)
+    await system.back_end.confirm_proposed_password(grant, proposed, person.client)
     assert "Пароль изменён" in (await person.next_message()).text
     await person.sign_in(proposed)
     assert (await person.refused(PASSWORD)).reason == "CREDENTIALS_REJECTED"

@@ -59,6 +59,7 @@ class Call:
     session_id: of the session that it began, or that it was made with. contact: the number or address that it puts on file, or
     where its code is to go if that is an address. about: the trace of the call whose code it asks for. told: what the answer
     says besides. lacks_time: it says "try again", and not when. proof: of a captcha that it was given and others may have been.
+    lacks_grant: it was made without that of the request.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Call:
     told: tuple[str, ...] = ()
     lacks_time: bool = False
     proof: str = ""
+    lacks_grant: bool = False
 
     @property
     def is_unclear(self) -> bool:
@@ -245,7 +247,7 @@ class Client:
         self, phone: str, password: str, origin: ClientContext, at: str = "", grant: str = ""
     ) -> tuple[Call, str | None]:
         """at: their number, if it is another by now. grant: of the request, if they have it."""
-        call = Call("use_one_time", phone)
+        call = Call("use_one_time", phone, lacks_grant=not grant)
         used = self._back_end.sign_in_with_temporary_password(at or phone, password, origin, grant)
         return call, await self._make(call, used)
 
@@ -259,7 +261,7 @@ class Client:
         self, phone: str, grant: str, proposed: str, origin: ClientContext
     ) -> tuple[Call, Session | None]:
         call = Call("confirm_proposed", phone, new_password=proposed)
-        return call, await self._make(call, self._back_end.confirm_proposed_password(grant, origin))
+        return call, await self._make(call, self._back_end.confirm_proposed_password(grant, proposed, origin))
 
     async def text(self, phone: str, to: str, text: str, proposed: str | None, handsets: Handsets) -> Call:
         """OK: the notifier has acknowledged it. Unclear: it may come later, for the SMSC keeps it."""

@@ -63,13 +63,18 @@ class NewPasswords:
             hashed = await self.line.hash(place, password)
         return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client, _VIA[purpose])))
 
-    async def confirm_proposed(self, grant: str, purpose: OtpPurpose.ValueType, client: Client) -> Begun:
-        """Sets the password that was proposed by SMS, and signs in. Raises ServiceError GRANT_INVALID."""
+    async def confirm_proposed(self, grant: str, purpose: OtpPurpose.ValueType, password: str, client: Client) -> Begun:
+        """Sets the password that was proposed by SMS, if it is this one, and signs in. One guess: whoever forged a sender has
+        proposed another, and the owner must not confirm that. Raises ServiceError PROPOSAL_REJECTED, GRANT_INVALID.
+        """
         flow = await self.flows.find(grant, purpose, Step.CODE_CONFIRMED)
-        if not flow.proposed:
-            raise errors.grant_invalid()
+        with self.line.reserve() as place:
+            place.take_for(flow.subject_id)
+            hashed = await self.flows.take_proposal(flow, grant)
+            if not await self.line.matches(place, hashed, password):
+                raise errors.proposal_rejected()
         via = PasswordReset.VIA_PROPOSAL
-        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, flow.proposed, client, via)))
+        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client, via)))
 
     async def _set_password(
         self, flow: Flow, grant: str, hashed: str, client: Client, via: "PasswordReset.Via.ValueType"

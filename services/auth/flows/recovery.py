@@ -174,9 +174,11 @@ class Recovery:
         """Sets the password and signs in. Raises ServiceError PASSWORD_POLICY (the grant stays good), GRANT_INVALID."""
         return await self.passwords.choose(grant, self.purpose, password, client)
 
-    async def confirm_proposed(self, grant: str, client: Client) -> Begun:
-        """Sets the password that was proposed by SMS, and signs in. Raises ServiceError GRANT_INVALID."""
-        return await self.passwords.confirm_proposed(grant, self.purpose, client)
+    async def confirm_proposed(self, grant: str, password: str, client: Client) -> Begun:
+        """Sets the password that was proposed by SMS, if it is this one, and signs in. Raises ServiceError PROPOSAL_REJECTED,
+        GRANT_INVALID.
+        """
+        return await self.passwords.confirm_proposed(grant, self.purpose, password, client)
 
     async def require_captcha(self, client: Client) -> None:
         """M9: before each SMS, and before anything that depends on the number."""

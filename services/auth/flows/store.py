@@ -118,6 +118,13 @@ class Flows:
         )
         return None if row is None else self._open(row)
 
+    async def sent(self, flow_id: UUID) -> Flow | None:
+        """The same, used or not."""
+        row = await self._database.fetch_row(
+            "SELECT * FROM flow WHERE flow_id = $1 AND expires_at > clock_timestamp()", flow_id
+        )
+        return None if row is None else self._open(row)
+
     async def newest(self, subject_id: UUID, purpose: OtpPurpose.ValueType) -> Flow | None:
         """The same, of one-time passwords of which a subscriber may have several: the last that was asked for, unless it was
         used. They all live equally long.
@@ -195,6 +202,21 @@ class Flows:
             return told
         now = await self.find(grant, flow.purpose, flow.step)
         return now.sent.told if now.sent else told
+
+    async def take_proposal(self, flow: Flow, grant: str) -> str:
+        """The hash of the proposed password, for one guess at it: it is gone from the flow. Raises ServiceError GRANT_INVALID:
+        there is none, or somebody else took it.
+        """
+        done = await self._database.execute(
+            "UPDATE flow SET details = $4 WHERE flow_id = $1 AND grant_hash = $2 AND details = $3",
+            flow.flow_id,
+            _hash_of_grant(grant),
+            flow.details,
+            self._close(replace(flow, proposed="")),
+        )
+        if not flow.proposed or done != "UPDATE 1":
+            raise errors.grant_invalid()
+        return flow.proposed
 
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")

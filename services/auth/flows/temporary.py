@@ -99,6 +99,12 @@ class TemporaryPasswords:
         _, issued = await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
         return issued
 
+    async def is_under_way(self, phone: Phone, account_id: UUID) -> bool:
+        """Whether what `command` had sent a moment ago belongs to a flow that was stored."""
+        flow = await self.recovery.flows.sent(_flow_of(self._subject_of(OTP_PURPOSE_COMMANDED_PASSWORD, account_id, phone)))
+        _, time = await self.recovery.accounts.resolve(phone)
+        return flow is not None and flow.sent is not None and flow.sent.ask_again_at > time.now()
+
     async def at_office(self, account_id: UUID, identifier: Identifier, first_half: str = "") -> IssueResponse:
         """The same after a document was checked (M18); with a first half, the other one alone is sent. Raises ServiceError
         COOL_DOWN, CODE_BUDGET_SPENT.
@@ -111,7 +117,8 @@ class TemporaryPasswords:
         self, identifier: Identifier, password: str, client: Client, grant: str = ""
     ) -> tuple[str, datetime, bool]:
         """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. grant: of `request`;
-        empty: the newest is meant. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD.
+        empty: the newest is meant. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD, ORIGIN_LIMITED (only without
+        a grant).
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
@@ -145,8 +152,11 @@ class TemporaryPasswords:
         purpose = _BY_LENGTH[len(password)]
         # Whoever asked on the site may type what an SMS of theirs brought meanwhile: it has no grant to go by.
         is_sites = purpose == OTP_PURPOSE_TEMPORARY_PASSWORD
-        flow = await self._flow_meant(purpose, account_id, identifier, grant if is_sites else "")
         origin = client.origin(recovery.pseudonyms, time.now(), identifier)
+        if not (is_sites and grant):
+            # It may be anybody: each guess takes one of the owner's tries, or of those of all strangers.
+            await recovery.check_origin(origin)
+        flow = await self._flow_meant(purpose, account_id, identifier, grant if is_sites else "")
         await recovery.codes.verify(flow, password, origin, without_grant=is_sites and not grant)
         if account_id is None or flow.account_id != account_id:
             # The number went to another account, or to none, since it was sent.

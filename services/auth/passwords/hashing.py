@@ -138,6 +138,17 @@ class HashingLine:
         """Hashes a new password; the caller holds a place."""
         return await self._in_thread(lambda: self._timed(lambda: self._hasher.hash(password)))
 
+    async def matches(self, place: Place, hashed: str, password: str) -> bool:
+        """Whether it is the password of a hash that nobody signs in with; the caller holds a place, and counts the guess."""
+
+        def verified() -> bool:
+            try:
+                return self._timed(lambda: self._hasher.verify(hashed, password))
+            except VerifyMismatchError:
+                return False
+
+        return await self._in_thread(verified)
+
     def needs_rehash(self, hashed: str) -> bool:
         """Whether it was made with other parameters than today's."""
         return self._hasher.check_needs_rehash(hashed)

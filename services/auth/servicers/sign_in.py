@@ -48,8 +48,8 @@ class SignInServicer(sign_in_service_pb2_grpc.SignInServiceServicer):
     async def ConfirmProposedPassword(
         self, request: sign_in_service_pb2.ConfirmProposedPasswordRequest, context: Context
     ) -> sign_in_service_pb2.ConfirmProposedPasswordResponse:
-        grant = required("grant", request.grant)
-        begun = await self._temporary.recovery.confirm_proposed(grant, check_client(request.client))
+        grant, password = required("grant", request.grant), normalise(request.password, "password")
+        begun = await self._temporary.recovery.confirm_proposed(grant, password, check_client(request.client))
         return sign_in_service_pb2.ConfirmProposedPasswordResponse(session=session_message(*begun))
 
 

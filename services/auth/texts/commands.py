@@ -64,7 +64,7 @@ def read_command(destination: str, text: str, numbers: ShortNumbers) -> Password
 async def obey(texts: InboundTexts, commands: "Commands", inbound_id: UUID) -> None:
     """Claims a text, does what it says, and has it deleted. Raises ServiceError if it is to be tried again.
 
-    A crash in between has it done again: then otp's cool-down lets no second SMS through.
+    A crash in between has it done again: then otp's cool-down lets no second SMS through, unless the first leads nowhere.
     """
     try:
         await commands.obey(await texts.claim(inbound_id))
@@ -102,6 +102,9 @@ class Commands:
 
     async def _propose(self, inbound: InboundText, account_id: UUID, password: str) -> None:
         failed = failed_rules(password)
+        if failed and not await self.accounts.may_be_refused(account_id):
+            logger().info("a proposal against the policy, after others")
+            return
         if not failed:
             with self.line.reserve() as place:
                 hashed = await self.line.hash(place, password)
@@ -114,6 +117,9 @@ class Commands:
             await self.temporary.command(inbound.sender, account_id, Origin(), proposed)
         except ServiceError as error:
             if error.reason not in _ALREADY_SERVED:
+                raise
+            if error.reason == errors.COOL_DOWN and not await self.temporary.is_under_way(inbound.sender, account_id):
+                # It was sent, and whoever sent it died before its flow was stored: it opens nothing.
                 raise
             logger().info("an SMS command came too soon after another", reason=error.reason)
             return False

@@ -119,8 +119,8 @@ class Auth:
         )
         return str((await self.signing_in.SignInWithTemporaryPassword(request, timeout=20)).must_choose.grant)
 
-    async def confirm_proposed(self, grant: str) -> Session:
-        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, client=client())
+    async def confirm_proposed(self, grant: str, password: str) -> Session:
+        request = sign_in_service_pb2.ConfirmProposedPasswordRequest(grant=grant, password=password, client=client())
         return (await self.signing_in.ConfirmProposedPassword(request, timeout=20)).session
 
     async def choose_permanent(self, grant: str, password: str = NEW_PASSWORD) -> Session:

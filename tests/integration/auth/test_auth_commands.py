@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_COMMANDED_PASSWORD
 
+from services.auth.accounts import REFUSALS_A_DAY
 from services.auth.identifiers import Phone
 from services.auth.texts.commands import Commands
 from services.auth.texts.inbound import InboundText
@@ -15,6 +16,7 @@ from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.suite import NEW_PASSWORD, OTHER_PHONE, PHONE, Suite, refusal
 
 PROPOSED = "Proposed-26-Password"
+FORGED = "Forged-26-Password"
 WRONG = "2222222222"
 
 
@@ -91,9 +93,9 @@ async def test_a_proposed_password_becomes_permanent_only_when_it_is_confirmed(s
     await suite.auth.sign_in()
     grant = await suite.auth.use_temporary(await suite.newest_password())
     assert (await refusal(suite.auth.sign_in(password=PROPOSED))).reason == "CREDENTIALS_REJECTED", "not yet"
-    await suite.auth.confirm_proposed(grant)
+    await suite.auth.confirm_proposed(grant, PROPOSED)
     assert (await suite.auth.sign_in(password=PROPOSED)).account_id == session.account_id
-    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+    assert (await refusal(suite.auth.confirm_proposed(grant, PROPOSED))).reason == "GRANT_INVALID"
     kinds = await suite.kinds(session.account_id)
     assert [kind for kind in kinds if kind.startswith("Password")] == ["PasswordProposed", "PasswordReset"]
 
@@ -105,9 +107,48 @@ async def test_a_one_time_password_that_answers_no_proposal_confirms_none(suite:
     await text(commands, f"25 {PROPOSED}", to="111")
     await text(commands, "ПАРОЛЬ")
     grant = await suite.auth.use_temporary(await suite.newest_password())
-    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+    assert (await refusal(suite.auth.confirm_proposed(grant, PROPOSED))).reason == "GRANT_INVALID"
     await suite.auth.choose_permanent(grant)
     assert (await refusal(suite.auth.sign_in(password=PROPOSED))).reason == "CREDENTIALS_REJECTED"
+
+
+@pytest.mark.row("M6")
+@pytest.mark.parametrize("seconds_apart", [0, 60])
+async def test_of_two_proposals_a_forged_one_is_confirmed_by_nobody_who_made_the_other(
+    start: StartSuite, seconds_apart: int
+) -> None:
+    """Within the cool-down the later one is dropped; after it, it takes the place of the other. The owner sees one SMS, which
+    seems to answer the owner's own.
+    """
+    suite = await start(otp={"cool_down_s": 3600})
+    await suite.register()
+    commands = await suite.start_commands()
+    suite.said |= {PROPOSED, FORGED}
+    for proposed in (FORGED, PROPOSED) if seconds_apart == 0 else (PROPOSED, FORGED):
+        await text(commands, f"25 {proposed}", to="111")
+        await suite.otp_sql.execute(
+            "UPDATE subject_budget SET issued_at = ARRAY(SELECT at - $1::int * interval '1 hour' FROM unnest(issued_at) AS at)",
+            seconds_apart,
+        )
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    refused = await refusal(suite.auth.confirm_proposed(grant, PROPOSED))
+    assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "PROPOSAL_REJECTED")
+    await suite.auth.choose_permanent(grant)
+    assert (await refusal(suite.auth.sign_in(password=FORGED))).reason == "CREDENTIALS_REJECTED"
+    await suite.auth.sign_in(password=NEW_PASSWORD)
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M22")
+async def test_a_proposed_password_is_guessed_at_once(suite: Suite, commands: Commands) -> None:
+    await suite.register()
+    await text(commands, f"25 {PROPOSED}", to="111")
+    grant = await suite.auth.use_temporary(await suite.newest_password())
+    guesses = (refusal(suite.auth.confirm_proposed(grant, f"Never-26-proposed-{number}")) for number in range(20))
+    reasons = [one.reason for one in await asyncio.gather(*guesses)]
+    assert sorted(reasons) == ["GRANT_INVALID"] * 19 + ["PROPOSAL_REJECTED"]
+    assert (await refusal(suite.auth.confirm_proposed(grant, PROPOSED))).reason == "GRANT_INVALID"
+    await suite.auth.choose_permanent(grant)
 
 
 @pytest.mark.row("M6")
@@ -115,7 +156,23 @@ async def test_the_one_time_password_of_the_site_confirms_no_proposal(suite: Sui
     await suite.register()
     await text(commands, f"25 {PROPOSED}", to="111")
     grant = await suite.auth.use_temporary(await suite.temporary_password())
-    assert (await refusal(suite.auth.confirm_proposed(grant))).reason == "GRANT_INVALID"
+    assert (await refusal(suite.auth.confirm_proposed(grant, PROPOSED))).reason == "GRANT_INVALID"
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("M10")
+async def test_who_guesses_at_the_handsets_own_keeps_it_from_no_other(start: StartSuite) -> None:
+    """Three wrong guesses by anybody void one; the next text brings another."""
+    suite = await start(otp={"refuse_after_wrong": 7, "longest_after_wrong": 6, "longer_after_wrong": 5})
+    await suite.register()
+    commands = await suite.start_commands()
+    for _ in range(4):
+        await text(commands, "ПАРОЛЬ")
+        for _ in range(3):
+            assert (await refusal(suite.auth.use_temporary(WRONG))).reason == "CODE_REJECTED"
+        assert (await refusal(suite.auth.use_temporary(WRONG))).reason == "CODE_DEAD"
+    await text(commands, "ПАРОЛЬ")
+    assert await suite.auth.use_temporary(await suite.newest_password())
 
 
 @pytest.mark.row("M6")
@@ -139,6 +196,19 @@ async def test_a_proposal_against_the_policy_is_answered_and_changes_nothing(sui
     assert await suite.sql.fetchval("SELECT count(*) FROM notice") == 1, "it is told"
     assert await challenges(suite) == []
     await suite.auth.sign_in()
+
+
+@pytest.mark.row("M6")
+async def test_proposals_against_the_policy_are_answered_a_few_times_a_day(suite: Suite, commands: Commands) -> None:
+    session = await suite.register()
+    await asyncio.gather(*(text(commands, "25 short1", to="111") for _ in range(REFUSALS_A_DAY + 3)))
+    assert (await suite.kinds(session.account_id)).count("PasswordProposalRefused") == REFUSALS_A_DAY
+    await suite.sql.execute(
+        "UPDATE sms_refusal SET refused_at = ARRAY(SELECT at - interval '25 hours' FROM unnest(refused_at) AS at)"
+    )
+    for _ in range(REFUSALS_A_DAY + 1):
+        await text(commands, "25 short1", to="111")
+    assert (await suite.kinds(session.account_id)).count("PasswordProposalRefused") == 2 * REFUSALS_A_DAY
 
 
 @pytest.mark.row("M6")
@@ -169,6 +239,22 @@ async def test_a_command_that_comes_too_soon_after_another_is_dropped(start: Sta
     for _ in range(3):
         await text(commands, "ПАРОЛЬ")
     assert await challenges(suite) == [OTP_PURPOSE_COMMANDED_PASSWORD]
+
+
+@pytest.mark.row("M6")
+@pytest.mark.row("B7")
+async def test_a_command_whose_flow_was_lost_is_to_be_tried_again_and_then_brings_one_that_opens(start: StartSuite) -> None:
+    """Whoever obeyed it died once otp had issued, and before the flow was stored."""
+    suite = await start(otp={"cool_down_s": 3600})
+    await suite.register()
+    commands = await suite.start_commands()
+    await text(commands, "ПАРОЛЬ")
+    await suite.sql.execute("DELETE FROM flow")
+    with pytest.raises(ServiceError, match="COOL_DOWN"):
+        await text(commands, "ПАРОЛЬ")
+    await suite.otp_sql.execute("UPDATE subject_budget SET issued_at = '{}', issued_for = '{}'")
+    await text(commands, "ПАРОЛЬ")
+    assert await suite.auth.use_temporary(await suite.newest_password())
 
 
 @pytest.mark.row("M6")

@@ -99,7 +99,7 @@ async def test_where_a_one_time_password_is_can_be_asked_and_its_grant_leads_now
         recovery.choose(known.grant, NEW_PASSWORD),
         recovery.send_again(known.grant),
         suite.auth.choose_permanent(known.grant),
-        suite.auth.confirm_proposed(known.grant),
+        suite.auth.confirm_proposed(known.grant, NEW_PASSWORD),
     )
     assert [(await refusal(call)).reason for call in others] == ["GRANT_INVALID"] * len(others)
     await suite.auth.choose_permanent(await suite.auth.use_temporary(password, grant=known.grant))

@@ -208,6 +208,7 @@ async def test_a_hash_grows_with_the_parameters_at_the_next_sign_in_and_only_the
 async def test_a_soft_limit_on_the_origin_refuses_with_a_time(suite: Suite) -> None:
     """Guesses, and all that has a code or a one-time password sent."""
     session = await suite.register()
+    asked = await suite.auth.request_temporary()
     registration, recovery = [suite.auth.flow(kind) for kind in ("Registration", "Recovery")]
     registering, recovering = await registration.start(OTHER_PHONE), await recovery.start()
     await suite.wrong(1)
@@ -220,12 +221,14 @@ async def test_a_soft_limit_on_the_origin_refuses_with_a_time(suite: Suite) -> N
         recovery.start(),
         recovery.send_again(recovering.grant),
         suite.auth.request_temporary(),
+        *(suite.auth.use_temporary("2" * length) for length in (8, 10, 12)),
         start_change(suite, session.token),
     ):
         refused = await refusal(limited)
         assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "ORIGIN_LIMITED")
         assert refused.retry_s is not None
         assert 30 < refused.retry_s <= 40
+    assert (await refusal(suite.auth.use_temporary("22222222", grant=asked.grant))).reason == "CODE_REJECTED", "of one's own"
     await suite.auth.sign_in(ip="198.51.100.1")
 
 

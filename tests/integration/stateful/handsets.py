@@ -88,9 +88,9 @@ class Handsets(Subscribers):
         if self.asked:
             self._use_by_grant(self.asked[-1 - which % len(self.asked)], guess)
 
-    @rule(which=which)
-    def confirm_proposed(self, which: Which) -> None:
-        self._confirm_proposed(self._a_grant("password", which))
+    @rule(which=which, forged=st.booleans())
+    def confirm_proposed(self, which: Which, forged: bool) -> None:
+        self._confirm_proposed(self._a_grant("password", which), forged)
 
     # --- from end to end, so that what comes after is reached often
 
@@ -110,10 +110,12 @@ class Handsets(Subscribers):
         password=new_passwords,
         asks_after=st.sampled_from([None, None, "site", "handset"]),
         too_soon=st.booleans(),
+        forged=st.booleans(),
     )
-    def propose_and_confirm(self, number: int, password: str, asks_after: Way | None, too_soon: bool) -> None:
+    def propose_and_confirm(self, number: int, password: str, asks_after: Way | None, too_soon: bool, forged: bool) -> None:
         """asks_after: the way by which another one-time password is asked for before the confirmation, and used.
-        too_soon: the proposed password is tried before it is confirmed.
+        too_soon: the proposed password is tried before it is confirmed. forged: somebody else proposed it; the subscriber, who
+        knows of another, is told so and chooses.
         """
         e164 = self.e164s[number]
         self._let_in(number)
@@ -125,7 +127,10 @@ class Handsets(Subscribers):
         if too_soon:
             self._sign_in(e164, password)
         if given:
+            self._confirm_proposed(given, forged)
+        if given and forged:
             self._confirm_proposed(given)
+            self._choose(ONE_TIME, given, GOOD_PASSWORDS[1])
 
     @rule(number=numbers, way=ways)
     def use_one_time_after_another_password(self, number: int, way: Way) -> None:
@@ -246,9 +251,11 @@ class Handsets(Subscribers):
                 return nothing
         return text
 
-    def _confirm_proposed(self, given: Given) -> None:
-        due = self.one_time.confirm_proposed(given.grant)
-        answer, session = self.world.call(self.world.auth.confirm_proposed(given.grant))
+    def _confirm_proposed(self, given: Given, forged: bool = False) -> None:
+        proposed = None if forged else self.one_time.proposed(given.grant)
+        typed = proposed or "Never-26-proposed"
+        due = self.one_time.confirm_proposed(given.grant, typed)
+        answer, session = self.world.call(self.world.auth.confirm_proposed(given.grant, typed))
         self._expect("confirm_proposed", due, answer)
         flow = self._flow_of(given)
         if flow and session:

@@ -27,8 +27,10 @@ from tests.integration.stateful.oracle import (
 Way = Literal["site", "handset", "office"]
 # What is typed says which of them it is.
 LENGTHS: dict[Way, int] = {"site": 8, "handset": 10, "office": 12}
+PROPOSAL_REJECTED = Answer("UNAUTHENTICATED", "PROPOSAL_REJECTED")
 UNKNOWN = Answer("NOT_FOUND", "SUBSCRIBER_UNKNOWN")
 HELP_EVERY_S = 86_400
+REFUSALS_A_DAY = 5
 GRANT_LIFETIME_S = 86_400
 
 
@@ -62,6 +64,9 @@ class OneTimePasswords:
         if not number.known:
             return NOTHING
         if against_policy(password):
+            if len([at for at in number.refused if self._oracle.now - at < HELP_EVERY_S]) >= REFUSALS_A_DAY:
+                return NOTHING
+            number.refused.append(self._oracle.now)
             return Effect(told=("PasswordProposalRefused",))
         sent = number.handset.ask("proposal", self._oracle.now) == OK
         return Effect(sent=True, told=("PasswordProposed",)) if sent else NOTHING
@@ -131,8 +136,15 @@ class OneTimePasswords:
         self._oracle.flows.append(flow)
         return flow
 
-    def confirm_proposed(self, grant: str) -> Answer:
+    def proposed(self, grant: str) -> str | None:
+        """What whoever proposed it types."""
+        flow = self._oracle.find(ONE_TIME, "password", grant)
+        return flow and flow.proposed
+
+    def confirm_proposed(self, grant: str, password: str) -> Answer:
+        """One guess."""
         flow = self._oracle.find(ONE_TIME, "password", grant)
         if flow is None or flow.proposed is None:
             return GRANT_INVALID
-        return self._oracle.set_by(flow, flow.proposed)
+        proposed, flow.proposed = flow.proposed, None
+        return self._oracle.set_by(flow, password) if password == proposed else PROPOSAL_REJECTED

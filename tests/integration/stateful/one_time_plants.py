@@ -11,10 +11,11 @@ from zasov.events.v1.auth_event_pb2 import SessionEnded, TemporaryPasswordUsed
 import services.auth.accounts
 import services.auth.flows.temporary
 import services.otp.domain
-from services.auth import domain
+from services.auth import domain, errors
 from services.auth.accounts import Accounts
 from services.auth.flows.store import Flow, Flows, Step
 from services.auth.flows.temporary import TemporaryPasswords
+from services.auth.passwords.hashing import HashingLine
 from services.auth.passwords.sign_in import tell_new_version
 from services.auth.sessions import new_session
 from services.otp.codes import PASSWORD_LENGTHS
@@ -122,6 +123,22 @@ def becomes_permanent_unconfirmed(patch: pytest.MonkeyPatch) -> None:
         return version + 1
 
     patch.setattr(TemporaryPasswords, "_use", used)
+
+
+def any_password_confirms_what_was_proposed(patch: pytest.MonkeyPatch) -> None:
+    async def matches(self: HashingLine, place: Any, hashed: str, password: str) -> bool:
+        return True
+
+    patch.setattr(HashingLine, "matches", matches)
+
+
+def a_proposal_is_guessed_at_as_often_as_one_likes(patch: pytest.MonkeyPatch) -> None:
+    async def take_proposal(self: Flows, flow: Flow, grant: str) -> str:
+        if not flow.proposed:
+            raise errors.grant_invalid()
+        return flow.proposed
+
+    patch.setattr(Flows, "take_proposal", take_proposal)
 
 
 def handsets_use_the_sites_budget(patch: pytest.MonkeyPatch) -> None:

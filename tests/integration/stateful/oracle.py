@@ -97,8 +97,11 @@ def code_rejected(tries_left: int) -> Answer:
 
 @dataclass
 class Budget:
-    """Of one subject: when wrong codes were entered for it, when codes were asked for, and for which purpose (M10, B4)."""
+    """Of one subject: when wrong codes were entered for it, when codes were asked for, and for which purpose (M10, B4).
+    is_long: what it has sent is so long that wrong ones keep nobody from another.
+    """
 
+    is_long: bool = False
     wrong: list[int] = field(default_factory=list)
     asked: list[tuple[int, str]] = field(default_factory=list)
 
@@ -106,7 +109,7 @@ class Budget:
         return len([at for at in self.wrong if now - at < BUDGET_WINDOW_S])
 
     def ask(self, purpose: str, now: int) -> Answer:
-        wrong = [at for at in self.wrong if now - at < BUDGET_WINDOW_S]
+        wrong = [at for at in self.wrong if now - at < BUDGET_WINDOW_S and not self.is_long]
         asked = [at for at, _ in self.asked if now - at < BUDGET_WINDOW_S]
         spent = [at[-limit] for at, limit in ((wrong, NO_CODE_AFTER), (asked, CODES_A_DAY)) if len(at) >= limit]
         if spent:
@@ -169,10 +172,11 @@ class Number:
     version: int = 0
     guard: Guard = field(default_factory=Guard)
     budget: Budget = field(default_factory=Budget)
-    handset: Budget = field(default_factory=Budget)
-    office: Budget = field(default_factory=Budget)
+    handset: Budget = field(default_factory=lambda: Budget(is_long=True))
+    office: Budget = field(default_factory=lambda: Budget(is_long=True))
     one_time: dict[str, OneTime] = field(default_factory=dict)
     helped: int | None = None
+    refused: list[int] = field(default_factory=list)
     email: str = ""
 
     @property

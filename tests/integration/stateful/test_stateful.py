@@ -49,7 +49,7 @@ TO_BE_MET = {
     *(("request_one_time", reason) for reason in ("OK", "COOL_DOWN", "CODE_BUDGET_SPENT")),
     *(("use_one_time", reason) for reason in ("OK", "CODE_REJECTED", "CODE_DEAD")),
     *(("choose_permanent", reason) for reason in ("OK", "PASSWORD_POLICY", "GRANT_INVALID")),
-    *(("confirm_proposed", reason) for reason in ("OK", "GRANT_INVALID")),
+    *(("confirm_proposed", reason) for reason in ("OK", "PROPOSAL_REJECTED", "GRANT_INVALID")),
     *(
         ("text", came)
         for came in ("sent", "PasswordProposed sent", "PasswordProposalRefused", "SmsCommandNotUnderstood", "nothing")
@@ -162,8 +162,9 @@ def _walk_to_the_rarer_answers(subscribers: Repeaters) -> None:
     subscribers.get_in_by_one_time(0, "handset", "choose", "slovo")  # against the policy
     subscribers.get_in_by_one_time(0, "handset", "choose", GOOD_PASSWORDS[0])
     subscribers.choose("password", ("any", 0), ONE_TIME, GOOD_PASSWORDS[1])  # with a used grant
-    subscribers.propose_and_confirm(0, GOOD_PASSWORDS[1], asks_after=None, too_soon=True)
-    subscribers.confirm_proposed(("any", 0))  # the same
+    subscribers.propose_and_confirm(0, GOOD_PASSWORDS[1], asks_after=None, too_soon=True, forged=False)
+    subscribers.confirm_proposed(("any", 0), forged=False)  # the same
+    subscribers.propose_and_confirm(0, GOOD_PASSWORDS[0], asks_after=None, too_soon=False, forged=True)
     subscribers.guess_at_other_codes_first(1)
     subscribers.start("Recovery", 0)
     subscribers.confirm_wrongly_until_refused(newest)  # dead, the last time

@@ -142,7 +142,7 @@ class SignInWithTemporaryPasswordResponse(_message.Message):
     MUST_CHOOSE_FIELD_NUMBER: _builtins.int
     PROPOSED_FIELD_NUMBER: _builtins.int
     proposed: _builtins.bool
-    """The one-time password answered an SMS that proposed a password: ask whether it was the subscriber's own, and call
+    """The one-time password answered an SMS that proposed a password: have the subscriber type it, and call
     ConfirmProposedPassword; or have another one chosen.
     """
     @_builtins.property
@@ -227,8 +227,11 @@ class ConfirmProposedPasswordRequest(_message.Message):
 
     GRANT_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
     grant: _builtins.str
     """From CodeConfirmed."""
+    password: _builtins.str
+    """The proposed password, as it stood in the SMS."""
     @_builtins.property
     def client(self) -> _common_pb2.ClientContext:
         """Who stands behind the call. Required."""
@@ -238,10 +241,11 @@ class ConfirmProposedPasswordRequest(_message.Message):
         *,
         grant: _builtins.str = ...,
         client: _common_pb2.ClientContext | None = ...,
+        password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "grant", b"grant", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,8 +94,10 @@ class SignInServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmProposedPassword(self, request, context):
-        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
-        GRANT_INVALID (also if none was proposed).
+        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
+        forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
+        PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
+        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,8 +54,10 @@ class SignInServiceStub:
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     ConfirmProposedPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmProposedPasswordRequest, _sign_in_service_pb2.ConfirmProposedPasswordResponse]
-    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
-    GRANT_INVALID (also if none was proposed).
+    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
+    forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
+    PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
+    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
     """
 
 @_typing.type_check_only
@@ -84,8 +86,10 @@ class SignInServiceAsyncStub(SignInServiceStub):
     rule that failed (M7; the grant stays good); FAILED_PRECONDITION GRANT_INVALID.
     """
     ConfirmProposedPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ConfirmProposedPasswordRequest, _sign_in_service_pb2.ConfirmProposedPasswordResponse]  # type: ignore[assignment]
-    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
-    GRANT_INVALID (also if none was proposed).
+    """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
+    forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
+    PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
+    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
     """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -135,8 +139,10 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sign_in_service_pb2.ConfirmProposedPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sign_in_service_pb2.ConfirmProposedPasswordResponse, _abc.Awaitable[_sign_in_service_pb2.ConfirmProposedPasswordResponse]]:
-        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. Errors: FAILED_PRECONDITION
-        GRANT_INVALID (also if none was proposed).
+        """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
+        forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
+        PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
+        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
