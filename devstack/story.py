@@ -68,7 +68,7 @@ class Story:
             "LoginFailed",
             "StrikeRecorded",
         )
-        await self._step("the used code is refused", self._used_code_is_refused)
+        await self._step("the used code is refused, with its grant", self._used_code_is_refused)
         await self._gets_in_with_a_one_time_password()
         await self._proposes_a_password_by_sms()
         figures["events"] = dict(sorted(Counter(one.kind for one in self._log.arrivals).items()))
@@ -207,6 +207,8 @@ class Story:
         try:
             await self._person.back_end.confirm_recovery(self._sent.grant, self._code, self._person.client)
         except ServiceError as error:
+            if error.reason != "GRANT_INVALID":
+                raise StoryWentWrong(f"GRANT_INVALID was expected, {error.reason} came") from None
             return _in_words(error)
         raise StoryWentWrong("a used code was taken once more")
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from opentelemetry.trace import SpanKind
 
@@ -73,8 +73,8 @@ class PolicyInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         for layer in reversed(self._layers):
             behaviour = layer(details.method, behaviour)
         wrapped = grpc.unary_unary_rpc_method_handler(
-            behaviour,
-            request_deserializer=handler.request_deserializer,
+            _if_readable(details.method, behaviour),
+            request_deserializer=_read_by(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         self._wrapped[details.method] = wrapped
@@ -89,6 +89,34 @@ def _turned_away(method: str, error: ServiceError) -> grpc.RpcMethodHandler[Any,
         await context.abort_with_status(errors.to_status(error))  # type: ignore[attr-defined]
 
     return grpc.stream_unary_rpc_method_handler(behaviour)
+
+
+_UNREADABLE = object()
+
+
+def _read_by(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """gRPC would answer UNKNOWN for what is no message, with the library's own text."""
+    assert deserialize is not None  # as generated code has it
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
+
+
+def _if_readable(method: str, inner: Behaviour) -> Behaviour:
+    async def refused(request: Any, context: Context) -> Any:
+        raise errors.invalid({"request": "no message of this method"})
+
+    refuse = map_errors(method, measure(method, refused))
+
+    async def behaviour(request: Any, context: Context) -> Any:
+        return await (refuse if request is _UNREADABLE else inner)(request, context)
+
+    return behaviour
 
 
 def map_errors(method: str, inner: Behaviour) -> Behaviour:

@@ -163,10 +163,10 @@ async def migrate(settings: ChassisSettings, folders: Sequence[Path]) -> list[st
 
     Returns the names applied now. A file that was applied before and has changed since is an error: history is not edited.
     """
-    connection = await until_reachable("postgres", lambda: connect_directly(settings))
+    connection = await until_reachable("postgres", lambda: connect_for_long(settings))
     applied_now: list[str] = []
     try:
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        await connection.execute("SET lock_timeout = 0")
         await connection.execute("SELECT pg_advisory_lock(hashtext('zasov migrate'))")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, digest text NOT NULL,"

@@ -23,6 +23,11 @@ async def test_the_example_of_the_readme_runs_against_a_running_stack(system: Sy
     assert done.returncode == 0, done.stderr
     assert "a code of 4 digits is on its way" in done.stdout
     assert (await system.handsets.wait("+79161234567", timeout=20)).text
+    (number,) = re.findall(r"-m devstack handset read (\S+)", _README.read_text())
+    addresses = system.stack.describe()["smsc"]
+    command = [sys.executable, "-m", "devstack", "handset", "read", number, "--control", addresses["handsets"]]
+    read = await asyncio.to_thread(subprocess.run, command, cwd=_README.parent, capture_output=True, text=True, timeout=60)
+    assert "Code " in read.stdout, read.stderr
 
 
 def test_the_readme_tells_what_stands_in_the_stacks_file_and_nothing_else(stack: Stack) -> None:

@@ -132,6 +132,14 @@ async def test_what_is_wrong_with_a_request_is_named_by_field_and_nothing_of_it_
     assert await suite.sql.fetchval("SELECT count(*) FROM event") == 0
 
 
+@pytest.mark.parametrize("sent", [b"\x0a\x01\xff", b"\x0a\x7fCANARY", b"\xff" * 20], ids=["no UTF-8", "cut off", "noise"])
+async def test_bytes_that_are_no_message_are_refused_by_type_and_nothing_of_them_quoted(suite: Suite, sent: bytes) -> None:
+    for method in ("SignInService/SignIn", "RecoveryService/StartRecovery", "TokenService/Introspect"):
+        refused = await refusal(suite.auth.channel.unary_unary(f"/zasov.auth.v1.{method}")(sent, timeout=20))
+        assert (refused.code, refused.reason, list(refused.violations)) == ("INVALID_ARGUMENT", "INVALID_REQUEST", ["request"])
+        assert b"CANARY" not in refused.raw
+
+
 async def test_a_call_without_a_deadline_or_with_hardly_any_is_refused(suite: Suite) -> None:
     refused = await refusal(suite.auth.signing_in.SignIn(sign_in()))
     assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "DEADLINE_REQUIRED")

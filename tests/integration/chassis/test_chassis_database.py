@@ -1,5 +1,6 @@
 """What every connection to PostgreSQL is told: that a process which is lost or stands still keeps nothing from others."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,6 +66,19 @@ async def test_an_argument_that_does_not_fit_is_a_bug_and_no_outage(database: Da
         with pytest.raises(asyncpg.DataError) as met:
             await database.fetch_value(sql, argument)
         assert not isinstance(met.value, AWAY)
+
+
+async def test_a_migration_takes_as_long_as_it_takes_and_another_migrator_waits_for_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings, folder = (
+        ChassisSettings(postgres_url=database_url, postgres_command_timeout_s=0.3),
+        tmp_path / "service" / "migrations",
+    )
+    folder.mkdir(parents=True)
+    (folder / "0001_first.sql").write_text("CREATE TABLE one (id int); SELECT pg_sleep(1);")
+    applied = await asyncio.gather(*(migrate(settings, [folder]) for _ in range(3)))
+    assert sorted(applied) == [[], [], ["service/0001_first.sql"]]
 
 
 async def test_a_migration_that_was_changed_after_it_had_been_applied_is_an_error(database_url: str, tmp_path: Path) -> None:
