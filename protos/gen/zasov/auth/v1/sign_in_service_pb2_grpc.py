@@ -79,7 +79,7 @@ class SignInServiceServicer:
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
         superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
         was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+        RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,7 @@ class SignInServiceStub:
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
     superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
     was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+    RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -79,7 +79,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
     superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
     was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+    RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -120,7 +120,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
         superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
         was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+        RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
 
     @_abc_1.abstractmethod
