@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 import yaml
 
 from devstack.paths import REPO
-from services.chassis.keys import KEPT_ELSEWHERE, KEY_NAMES
+from services.chassis.errors import CannotStart
+from services.chassis.keys import KEPT_ELSEWHERE, KEY_NAMES, make_keys
 from services.chassis.settings import ChassisSettings
+from tests.unit.deploy.composing import compose
 from tests.unit.deploy.kustomize import Object, render
 
 BASE = REPO / "deploy" / "k8s" / "base"
@@ -186,17 +190,43 @@ def test_the_stream_is_told_the_partitions_that_the_documented_topics_have() -> 
     assert {counts[f"zasov.lockout.{name}.v1"] for name in of_a_service} == {partitions}
 
 
+async def test_the_operators_list_of_topics_says_which_roles_read_each(tmp_path: Path) -> None:
+    make_keys(tmp_path, datetime.now(UTC))
+    readers: dict[str, set[str]] = {}
+    for workload in LONG_RUNNING.values():
+        service, role = service_of(workload), role_of(workload)
+        for topic in await compose(service, role, settings(workload), tmp_path):
+            readers.setdefault(topic, set()).add(f"{service} {role}")
+    listed = re.findall(r"^\| `(zasov\.[a-z0-9.-]+)` \|.*\| (.*) \|$", operations(), re.M)
+    roles = {f"{service} {role}" for service in SERVICES for role in roles_in_code(service)}
+    said = {topic: roles & set(cell.split(", ")) for topic, cell in listed}
+    assert {topic: names for topic, names in said.items() if names} == readers
+
+
 # Keys
 
 
-def test_a_role_is_given_the_keys_that_its_service_reads_and_no_others() -> None:
-    for service in SERVICES:
-        code = "\n".join(path.read_text() for path in (REPO / "services" / service).rglob("*.py"))
-        read = set(re.findall(r'keys_dir / "([a-z-]+\.key)"', code))
-        mounted = {item["path"] for name in WORKLOADS if name.startswith(f"{service}-") for item in key_items(WORKLOADS[name])}
-        assert mounted == read
+@for_each(LONG_RUNNING)
+async def test_a_role_is_given_the_keys_that_it_reads_and_no_others(workload: Object, tmp_path: Path) -> None:
+    make_keys(tmp_path / "all", datetime.now(UTC))
+    mounted = {item["path"] for item in key_items(workload)}
+
+    async def start_with(names: set[str]) -> None:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        for name in names:
+            (folder / name).symlink_to(tmp_path / "all" / name)
+        await compose(service_of(workload), role_of(workload), settings(workload), folder)
+
+    await start_with(mounted)
+    for name in mounted:
+        with pytest.raises(CannotStart, match=name):
+            await start_with(mounted - {name})
+
+
+def test_every_key_is_given_to_a_role_but_the_one_that_auditors_hold_and_none_to_a_migration() -> None:
     ours = {f"{name}.key" for name in KEY_NAMES if name != KEPT_ELSEWHERE}
-    assert ours == {item["path"] for each in WORKLOADS.values() for item in key_items(each)}
+    assert ours == {item["path"] for each in LONG_RUNNING.values() for item in key_items(each)}
+    assert [name for name in WORKLOADS.keys() - LONG_RUNNING.keys() if key_items(WORKLOADS[name])] == []
 
 
 def test_only_who_makes_pseudonyms_holds_their_keys() -> None:
