@@ -34,6 +34,7 @@ class Behaviour:
     drop_response_count: int = 0  # kept and delivered, not answered
     receipt_form: ReceiptForm = "text"
     answer_decimal_ids: bool = False  # and receipts write them in hexadecimal all the same
+    one_id_a_text: bool = False  # all its parts are given the id of the first
     receipt_before_response: bool = False
     final_state: str = "DELIVERED"  # any other, and messages don't reach the handset
     ignore_enquire_link: bool = False

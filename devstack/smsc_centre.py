@@ -112,6 +112,7 @@ class Centre:
         self._mailboxes: dict[str, Mailbox] = {}
         # Ids don't repeat after a restart, and look like those of the real thing: hexadecimal.
         self._ids = itertools.count(time.time_ns() // 1000)
+        self._ids_of_texts: dict[tuple[str, str, int], str] = {}
         self._references = itertools.count(1)
         self._work: set[asyncio.Task[None]] = set()
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,14 @@ class Centre:
         now = datetime.now(UTC)
         validity = _validity(submit.string("validity_period"), now)
         self.submits += 1
-        return Message(f"{next(self._ids):X}", submit, number, body, part, validity, now)
+        return Message(self._id_of(submit, part), submit, number, body, part, validity, now)
+
+    def _id_of(self, submit: Pdu, part: sms.Concatenation | None) -> str:
+        new = f"{next(self._ids):X}"
+        if part is None or not self.behaviour.one_id_a_text:
+            return new
+        text = (submit.string("source_addr"), submit.string("destination_addr"), part.reference)
+        return self._ids_of_texts.setdefault(text, new)
 
     def begin(self, message: Message) -> None:
         loop = asyncio.get_running_loop()

@@ -129,11 +129,13 @@ class Store:
                     smsc_id, list(ids),
                 )
             }  # fmt: skip
-            parts = [early.get(one, PartState.UNDERWAY) for one in ids]
-            step = domain.submitted(leased.message, parts)
+            # Some SMSCs give all parts of a text one id: what its receipt says, it says of all of them.
+            states = {one: early.get(one, PartState.UNDERWAY) for one in ids}
+            step = domain.submitted(leased.message, [states[one] for one in ids])
             await connection.execute(
-                _INSERT_PARTS, smsc_id, list(ids), leased.message.notification_id, leased.message.attempt, parts
-            )
+                _INSERT_PARTS,
+                smsc_id, list(states), leased.message.notification_id, leased.message.attempt, list(states.values()),
+            )  # fmt: skip
             await self._write_step(connection, leased.message, step)
         self._after_commit(step)
         return step.message

@@ -37,6 +37,7 @@ class EmailChannel:
         self._connections = Connections(server)
         self._places = asyncio.Semaphore(server.connections)
         self._up = asyncio.Event()
+        self._closing = False
         self._probing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -46,6 +47,7 @@ class EmailChannel:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closing = True
         self._up.clear()
         if self._probing is not None:
             self._probing.cancel()
@@ -116,7 +118,8 @@ class EmailChannel:
         self._probing = asyncio.create_task(self._probe(self._server.reconnect_first_s), name="mail server")
 
     async def _probe(self, pause_s: float) -> None:
-        while True:
+        # Python 3.11's wait_for drops a cancellation that comes as the try fails: cancelled alone, it would go on for ever.
+        while not self._closing:
             await asyncio.sleep(pause_s * _RANDOM.uniform(0.5, 1.0))
             try:
                 self._connections.give_back(await connect(self._server))

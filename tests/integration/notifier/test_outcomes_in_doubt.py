@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from zasov.events.v1.notifier_event_pb2 import MessageFailed
+from zasov.events.v1.otp_event_pb2 import OTP_PURPOSE_TEMPORARY_PASSWORD
 
 from devstack.handsets import Handsets
 from services.chassis.postgres import Database
@@ -229,6 +230,34 @@ async def test_receipts_that_write_the_id_in_another_base_are_understood(
     event = otp_issued()
     await notifier.meet(event)
     await comes_to(database, event, "delivered")
+
+
+@pytest.mark.row("M11")
+async def test_an_smsc_that_gives_all_parts_of_a_text_one_id_is_understood(
+    notifier: Notifier, handsets: Handsets, database: Database
+) -> None:
+    """Its answer could not be stored otherwise, and what has arrived would be sent once more."""
+    await handsets.set_behaviour(one_id_a_text=True)
+    event = otp_issued(purpose=OTP_PURPOSE_TEMPORARY_PASSWORD)
+    await notifier.meet(event)
+    await comes_to(database, event, "delivered")
+    submitted, _ = await facts_of(database, event)
+    (message,) = await handsets.messages(PHONE)
+    assert len(set(message.message_ids)) == 1
+    assert submitted.parts == message.parts == 2
+
+
+@pytest.mark.row("M11")
+async def test_of_parts_with_one_id_one_that_is_lost_makes_the_text_useless(notifier: Notifier, database: Database) -> None:
+    early, late = account_blocked(), account_blocked()
+    await notifier.store.receive("smsc", "a", PartState.UNDELIVERABLE)
+    for event, ids in ((early, ["a", "a"]), (late, ["b", "b", "c"])):
+        begun = await begun_by_a_worker_that_died(notifier, event)
+        await notifier.store.settle_submitted(begun, "smsc", ids)
+    await notifier.store.receive("smsc", "c", PartState.DELIVERED)
+    assert await state_of(database, late) == "submitted"
+    await notifier.store.receive("smsc", "b", PartState.UNDELIVERABLE)
+    assert (await state_of(database, early), await state_of(database, late)) == ("failed", "failed")
 
 
 async def test_an_id_given_again_by_the_smsc_is_that_of_the_newest_message(notifier: Notifier, database: Database) -> None:

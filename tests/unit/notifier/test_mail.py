@@ -1,5 +1,6 @@
 """An email as it travels, what a server's answer means for it, and which mail server is good enough."""
 
+import asyncio
 import email
 import email.policy
 import ssl
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
@@ -15,8 +17,11 @@ from hypothesis import strategies as st
 
 from devstack.mail_tls import make_certificates
 from services.chassis.errors import CannotStart
+from services.notifier.channels.email import EmailChannel
 from services.notifier.letters import Letter
+from services.notifier.mail.connections import Away
 from services.notifier.mail.message import compose, message_id
+from services.notifier.mail.settings import MailServer
 from services.notifier.mail.transaction import Verdict, ended, judged
 from services.notifier.settings import NotifierSettings
 
@@ -153,3 +158,24 @@ def test_of_two_authorities_only_the_one_that_is_named_is_trusted(tmp_path: Path
     assert server is not None
     assert server.tls is not None
     assert ["Zasov dev stack CA" in str(one["subject"]) for one in server.tls.get_ca_certs()] == [True]
+
+
+async def test_a_channel_closes_though_its_try_fails_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio.wait_for of Python 3.11 has it: a worker that was told to stop would go on trying, and never end."""
+
+    async def refused_just_then(_: MailServer) -> NoReturn:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            raise Away("SMTPConnectError") from None
+        raise AssertionError("nobody closed it")
+
+    monkeypatch.setattr("services.notifier.channels.email.connect", refused_just_then)
+    server = settings().mail_server()
+    assert server is not None
+    channel = EmailChannel(server)
+    await channel.__aenter__()
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(channel.__aexit__(None, None, None))
+    _, unfinished = await asyncio.wait([closing], timeout=2.0)
+    assert not unfinished
