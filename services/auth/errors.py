@@ -41,8 +41,9 @@ DELIVERY_VOID = "DELIVERY_VOID"
 DELIVERY_CLAIMED = "DELIVERY_CLAIMED"
 NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 
-# M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6).
-WAYS_OUT = "recovery_by_code,one_time_password_by_sms,sms_command"
+# M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6); where
+# there are offices, an office (M18).
+_WAYS_OUT, _OFFICE = "recovery_by_code,one_time_password_by_sms,sms_command", ",office"
 
 
 def request_id_reused() -> ServiceError:
@@ -59,13 +60,13 @@ def credentials_rejected(attempts_left: int) -> ServiceError:
     )
 
 
-def sign_in_blocked() -> ServiceError:
+def sign_in_blocked(*, has_office: bool) -> ServiceError:
     """The same whoever it is for."""
     return ServiceError(
         grpc.StatusCode.FAILED_PRECONDITION,
         SIGN_IN_BLOCKED,
         "Sign-in is blocked after three wrong passwords; a new password lifts the block.",
-        metadata={"ways_out": WAYS_OUT},
+        metadata={"ways_out": _WAYS_OUT + _OFFICE * has_office},
     )
 
 

@@ -119,7 +119,7 @@ async def server(settings: AuthSettings, life: Lifecycle) -> None:
         stack.callback(line.close)
         shielded = Shielded()
         stack.push_async_callback(shielded.drain)
-        guesses = Guesses(accounts, lockout, line, shielded, trace)
+        guesses = Guesses(accounts, lockout, line, shielded, trace, has_office=settings.office_recovery)
         flows_key = read_key(settings.keys_dir / "auth-flows.key")
         flows_seal = Seal(flows_key)
         flows = Flows(database, flows_seal, timedelta(seconds=settings.flow_lifetime_s))

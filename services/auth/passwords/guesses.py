@@ -80,10 +80,17 @@ OnRight = Callable[[Loaded, Settled], Awaitable[R]]
 
 
 class Guesses:
-    """Evaluates guesses. All state is elsewhere."""
+    """Evaluates guesses. All state is elsewhere. has_office: one may lift a block."""
 
     def __init__(
-        self, accounts: Accounts, lockout: Lockout, line: HashingLine, shielded: Shielded, trace: ProtocolTrace = OFF
+        self,
+        accounts: Accounts,
+        lockout: Lockout,
+        line: HashingLine,
+        shielded: Shielded,
+        trace: ProtocolTrace = OFF,
+        *,
+        has_office: bool,
     ) -> None:
         self._accounts = accounts
         self._lockout = lockout
@@ -91,6 +98,7 @@ class Guesses:
         self._shielded = shielded
         self._turns = KeyedLocks()
         self._trace = trace
+        self._has_office = has_office
 
     async def make(self, guess: Guess, place: Place, on_right: OnRight[R]) -> R:
         """What `on_right` answers. Raises ServiceError: rejected, blocked, limited, overloaded, or no outcome.
@@ -121,7 +129,7 @@ class Guesses:
         except _BlockHolds as block:
             refusal = decide_refusal(LoginRefused.REASON_BLOCKED, CREDENTIAL_PASSWORD, guess.known)
             await self._record(guess, lambda: refusal, block.loaded)
-            raise errors.sign_in_blocked() from None
+            raise errors.sign_in_blocked(has_office=self._has_office) from None
         except OriginLimited as limited:
             # No event: the penalty is one, and an address that is refused must not be able to write as many as it likes.
             raise limited.error from None

@@ -53,6 +53,14 @@ async def test_a_one_time_password_goes_to_the_number_on_file_and_staff_get_none
     assert await reason(suite.auth.use_temporary(password)) == "CODE_DEAD"
 
 
+@pytest.mark.row("M3")
+async def test_an_office_is_named_among_the_ways_out_of_a_block_where_there_is_one(office: OfficeCalls, suite: Suite) -> None:
+    await suite.register()
+    for phone in (PHONE, UNKNOWN_PHONE):
+        blocked = (await suite.wrong(4, phone))[3]
+        assert blocked.metadata == {"ways_out": "recovery_by_code,one_time_password_by_sms,sms_command,office"}
+
+
 async def test_who_where_and_why_is_an_event_that_names_nobody(
     office: OfficeCalls, suite: Suite, keys_dir: Path, urls: dict[str, str]
 ) -> None:

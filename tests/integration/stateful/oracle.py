@@ -58,7 +58,7 @@ CODE_DEAD = Answer("FAILED_PRECONDITION", "CODE_DEAD")
 CODE_VOIDED = Answer("FAILED_PRECONDITION", "CODE_VOIDED")
 SESSION_INVALID = Answer("UNAUTHENTICATED", "SESSION_INVALID")
 BLOCKED = Answer(
-    "FAILED_PRECONDITION", "SIGN_IN_BLOCKED", (("ways_out", "recovery_by_code,one_time_password_by_sms,sms_command"),)
+    "FAILED_PRECONDITION", "SIGN_IN_BLOCKED", (("ways_out", "recovery_by_code,one_time_password_by_sms,sms_command,office"),)
 )
 NO_OUTCOME = Answer("UNAVAILABLE", "TEMPORARILY_UNAVAILABLE", wait_s=1)
 

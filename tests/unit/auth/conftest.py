@@ -97,7 +97,7 @@ async def bench(new_line: LineMaker, hasher: FakeHasher) -> AsyncIterator[Bench]
     steps: list[str] = hasher.steps
     accounts, lockout, line = FakeAccounts(account, vault, steps), FakeLockout(steps), new_line(places=16)
     shielded = Shielded()
-    guesses = Guesses(cast(Any, accounts), lockout, line, shielded)
+    guesses = Guesses(cast(Any, accounts), lockout, line, shielded, has_office=False)
     made = Bench(accounts, lockout, hasher, line, guesses, steps, shielded)
     yield made
     hasher.gate.set()

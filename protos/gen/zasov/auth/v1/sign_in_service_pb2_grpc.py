@@ -65,8 +65,8 @@ class SignInServiceServicer:
         """Signs in with a permanent password (M1, M3).
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
         FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
-        one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
-        CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+        one_time_password_by_sms, sms_command, and office where there are some; there may be others later);
+        FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
         UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

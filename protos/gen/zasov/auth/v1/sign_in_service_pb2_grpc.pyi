@@ -37,8 +37,8 @@ class SignInServiceStub:
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
     FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
-    one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
-    CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+    one_time_password_by_sms, sms_command, and office where there are some; there may be others later);
+    FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
     """
     SignInWithTemporaryPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]
@@ -69,8 +69,8 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Signs in with a permanent password (M1, M3).
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
     FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
-    one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
-    CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+    one_time_password_by_sms, sms_command, and office where there are some; there may be others later);
+    FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
     UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
     """
     SignInWithTemporaryPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.SignInWithTemporaryPasswordRequest, _sign_in_service_pb2.SignInWithTemporaryPasswordResponse]  # type: ignore[assignment]
@@ -104,8 +104,8 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs in with a permanent password (M1, M3).
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CREDENTIALS_REJECTED with attempts_left;
         FAILED_PRECONDITION SIGN_IN_BLOCKED with ways_out (words with commas between them: recovery_by_code,
-        one_time_password_by_sms, sms_command; there may be others later); FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or
-        CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
+        one_time_password_by_sms, sms_command, and office where there are some; there may be others later);
+        FAILED_PRECONDITION CAPTCHA_REQUIRED (again with a proof) or CAPTCHA_REJECTED (a proof was given that is wrong, used or expired: again with another); RESOURCE_EXHAUSTED OVERLOADED or ORIGIN_LIMITED + RetryInfo;
         UNAVAILABLE + RetryInfo (no outcome: the guess may be tried again). They are the same for whoever nobody is.
         """
 
