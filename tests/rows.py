@@ -20,7 +20,15 @@ LEVELS = ("unit", "integration", "e2e")
 
 
 class BadList(Exception):
-    """The list of rows has an id twice, or no text for one."""
+    """The list of rows has an id twice, no text for one, or says something of one that is not known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """open: what of it is not built, whatever tests prove of the rest."""
+
+    what: str
+    open: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,13 @@ class Proof:
         return sorted(self.by_level.get(level, ()))
 
 
-def load(path: Path = LIST) -> dict[str, str]:
-    """Id → what, in the list's order. Raises BadList."""
-    rows: dict[str, str] = {}
+def load(path: Path = LIST) -> dict[str, Row]:
+    """By id, in the list's order. Raises BadList."""
+    rows: dict[str, Row] = {}
     for entry in tomllib.loads(path.read_text(encoding="utf-8"))["row"]:
-        if entry["id"] in rows or not entry["what"]:
-            raise BadList(f"{entry['id']}: twice, or without a text")
-        rows[entry["id"]] = entry["what"]
+        if entry["id"] in rows or not entry["what"] or entry.keys() - {"id", "what", "open"}:
+            raise BadList(f"{entry['id']}: twice, without a text, or with a word that is not known")
+        rows[entry["id"]] = Row(entry["what"], entry.get("open", ""))
     return rows
 
 
@@ -53,13 +61,23 @@ def proofs(marked: Iterable[tuple[str, str]]) -> dict[str, Proof]:
     return {row: Proof({level: frozenset(ids) for level, ids in levels.items()}) for row, levels in found.items()}
 
 
-def table(rows: Mapping[str, str], proven: Mapping[str, Proof]) -> Table:
+def table(rows: Mapping[str, Row], proven: Mapping[str, Proof]) -> Table:
     shown = Table("row", "what", *LEVELS, "e2e tests")
-    for row, what in rows.items():
+    for row, said in rows.items():
         proof = proven.get(row, Proof())
+        what = f"{said.what}\nOpen: {said.open}" if said.open else said.what
         names = [one.rpartition("::")[2].removeprefix("test_").replace("_", " ") for one in proof.at("e2e")]
         shown.add_row(row, what, *(str(len(proof.at(level)) or "–") for level in LEVELS), "\n".join(names) or "none")
     return shown
+
+
+def summary(rows: Mapping[str, Row], proven: Mapping[str, Proof]) -> str:
+    without = [row for row in rows if not proven.get(row, Proof()).at("e2e")]
+    in_part = [row for row, said in rows.items() if said.open and row not in without]
+    return (
+        f"{len(rows) - len(without)} of {len(rows)} rows have an e2e test; without: {', '.join(without) or 'none'};"
+        f" with a test, and yet not built in full: {', '.join(in_part) or 'none'}"
+    )
 
 
 def every_test(row: str, what: str, proof: Proof) -> Table:
@@ -100,11 +118,10 @@ def main(wanted: Sequence[str]) -> int:
         return 2
     if wanted:
         for row in wanted:
-            console.print(every_test(row, rows[row], proven.get(row, Proof())))
+            console.print(every_test(row, rows[row].what, proven.get(row, Proof())))
         return 0
     console.print(table(rows, proven))
-    without = [row for row in rows if not proven.get(row, Proof()).at("e2e")]
-    console.print(f"{len(rows) - len(without)} of {len(rows)} rows have an e2e test; without: {', '.join(without) or 'none'}")
+    console.print(summary(rows, proven))
     if unknown := sorted(proven.keys() - rows.keys()):
         console.print(f"Named by tests and not in the list: {', '.join(unknown)}")
     return 0

@@ -10,7 +10,7 @@ from devstack.paths import REPO
 from tests import rows
 
 
-def shown(marked: list[tuple[str, str]], known: dict[str, str]) -> str:
+def shown(marked: list[tuple[str, str]], known: dict[str, rows.Row]) -> str:
     console = Console(width=160)
     with console.capture() as capture:
         console.print(rows.table(known, rows.proofs(marked)))
@@ -31,10 +31,18 @@ def test_every_row_that_a_test_names_is_in_the_list() -> None:
     assert named <= rows.load().keys()
 
 
-def test_a_row_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "rows.toml").write_text('[[row]]\nid = "M1"\nwhat = "a"\n[[row]]\nid = "M1"\nwhat = "b"\n')
+@pytest.mark.parametrize("more", ['[[row]]\nid = "M1"\nwhat = "b"', 'opne = "the PIN"'])
+def test_a_row_that_is_listed_twice_or_with_an_unknown_word_is_refused(tmp_path: Path, more: str) -> None:
+    (tmp_path / "rows.toml").write_text(f'[[row]]\nid = "M1"\nwhat = "a"\n{more}\n')
     with pytest.raises(rows.BadList, match="M1"):
         rows.load(tmp_path / "rows.toml")
+
+
+def test_what_of_a_row_is_not_built_is_said_though_its_tests_prove_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "rows.toml").write_text('[[row]]\nid = "M1"\nwhat = "guards"\nopen = "the PIN"\n')
+    known, marked = rows.load(tmp_path / "rows.toml"), [("M1", "tests/e2e/c.py::test_a_story_is_played")]
+    assert re.search(r"guards.*\n.*Open: the PIN", shown(marked, known))
+    assert rows.summary(known, rows.proofs(marked)).endswith("not built in full: M1")
 
 
 def test_a_test_with_many_parameters_counts_once_and_for_its_own_level() -> None:
@@ -53,7 +61,7 @@ def test_a_test_with_many_parameters_counts_once_and_for_its_own_level() -> None
 
 
 def test_the_table_names_the_e2e_tests_and_says_where_there_is_none() -> None:
-    text = shown([("M1", "tests/e2e/c.py::test_a_story_is_played")], {"M1": "sign in", "M2": "register"})
+    text = shown([("M1", "tests/e2e/c.py::test_a_story_is_played")], {"M1": rows.Row("sign in"), "M2": rows.Row("register")})
     first, second = (line for line in text.splitlines() if re.search(r"M[12] ", line))
     assert "a story is played" in first
     assert "none" in second
