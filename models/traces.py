@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +129,15 @@ def by_subject(traced: Traced) -> list[SubjectTrace]:
                 # A stranger's failure is in a stream of another name; the attempt leads to the guard.
                 told[str(owner.get(event["attempt"], line["stream"]))].append({**line, "events": [event]})
     return [_prepare(subject, lines, traced.crashes) for subject, lines in sorted(told.items())]
+
+
+def evaluated_twice(traced: Traced) -> list[str]:
+    """A sentence for each attempt that was evaluated more than once. No crash excuses it: an attempt's id is made for one
+    admission, which lives in one process's memory and is spent there (services/auth/passwords/admission.py:spend); whoever
+    repeats a call is admitted anew.
+    """
+    tests = Counter((line["subject"], line["attempt"]) for line in traced.lines if line["step"] == "evaluated")
+    return [f"{subject}: attempt {one} was evaluated {count} times" for (subject, one), count in tests.items() if count > 1]
 
 
 def _prepare(subject: str, lines: Sequence[Line], crashes: Crashes) -> SubjectTrace:

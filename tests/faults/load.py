@@ -20,6 +20,8 @@ _MOST_PEOPLE = 16
 _MOST_GUESSES = 25
 _PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
 _MESSAGE_TIMEOUT_S = 6.0
+# How many wrong codes come before the right one, and how often. After three that is the fourth check: it must be refused.
+_WRONG_CODES = {0: 14, 1: 3, 2: 2, 3: 3}
 
 
 @dataclass(eq=False)
@@ -213,8 +215,9 @@ class Load:
         return await self._seen(self._inboxes.by_sms(phone, CODE, sent.tag, before))
 
     async def _finish(self, flow: str, person: Person, begun: str, code: str) -> None:
-        """begun: the grant that goes with the code."""
-        if self._random.random() < 0.2:
+        """begun: the grant that goes with the code. Who has used up the tries of one comes again for another."""
+        (wrong,) = self._random.choices([*_WRONG_CODES], [*_WRONG_CODES.values()])
+        for _ in range(wrong):
             await self._client.confirm(flow, person.phone, begun, _another(code), new_client())
         _, grant = await self._client.confirm(flow, person.phone, begun, code, new_client())
         if grant is None:

@@ -56,6 +56,8 @@ _SETTINGS: dict[str, dict[str, str]] = {
         "ZASOV_OTP_LONGER_AFTER_WRONG": "1000",
         "ZASOV_OTP_LONGEST_AFTER_WRONG": "1000",
         "ZASOV_OTP_REFUSE_AFTER_WRONG": "1000",
+        # In a whole run they are wrong more often than a country is in a day.
+        "ZASOV_OTP_SPRAY_LONGER_AFTER_WRONG": "100000",
     },
     "lockout": {
         "ZASOV_LOCKOUT_SWEEP_AGE_S": str(SWEEP_AGE_S),

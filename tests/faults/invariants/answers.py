@@ -108,11 +108,11 @@ def each_answer_agrees_with_the_store(history: History) -> list[str]:
             allowed = [(), *(one for each in outcomes.values() for one in each)]
         if caused not in [Counter(one) for one in allowed]:
             held = ", ".join(sorted(caused.elements())) or "nothing"
-            found.append(f"{call.kind} was answered {call.answer}, and the store holds {held}")
+            found.append(f"{call.kind} was answered {call.answer}, and the store holds {held}, trace {call.trace}")
         if call.answer in _NEVER:
-            found.append(f"{call.kind} was answered {call.answer}")
+            found.append(f"{call.kind} was answered {call.answer}, trace {call.trace}")
         if call.lacks_time:
-            found.append(f"{call.kind} was answered {call.answer}, and not when to try again")
+            found.append(f"{call.kind} was answered {call.answer}, and not when to try again, trace {call.trace}")
         found += _wrong_session(call, history)
     for service in ("auth", "otp"):
         for event in history.of(service):
@@ -128,16 +128,16 @@ def _wrong_session(call: Call, history: History) -> list[str]:
         return []
     started = [event for event in history.caused_by.get(call.trace, ()) if event.kind == "SessionStarted"]
     if [(str(one.stream_id), one.payload.session_id) for one in started] != [(call.account_id, call.session_id)]:
-        return [f"the session that {call.kind} answered is not the one that is stored"]
+        return [f"the session that {call.kind} answered is not the one that is stored, trace {call.trace}"]
     if UUID(call.session_id) not in history.live_sessions | history.ended_sessions:
-        return [f"the session that {call.kind} answered does not exist"]
+        return [f"the session that {call.kind} answered does not exist, trace {call.trace}"]
     return []
 
 
 def events_are_dated_by_the_database(history: History) -> list[str]:
     """Between a call's begin and its answer, whatever the clocks of the processes that answered it."""
     return [
-        f"{event.kind} of {call.kind} is dated {event.at - call.started:.3f} s after the call began"
+        f"{event.kind} of {call.kind} is dated {event.at - call.started:.3f} s after the call began, trace {call.trace}"
         for call in history.calls
         if not call.is_unclear and call.ended is not None
         for event in history.caused_by.get(call.trace, ())
@@ -155,13 +155,14 @@ def only_the_right_password_gets_in(history: History) -> list[str]:
             continue
         version = event.payload.credential_version
         password = history.passwords.get((event.stream_id, version))
+        what = f"{event.kind} at version {version} of {event.stream_id}"
         if password is None and (event.stream_id, version) in given_up:
             if event.kind != "LoginFailed":
-                found.append(f"{event.kind} at version {version} of {event.stream_id}, which has no password")
+                found.append(f"{what}, which has no password: {event.event_id}")
         elif password is None:
             found.append(f"version {version} of {event.stream_id} is no password that anybody chose")
         elif (call.guess == password) != (event.kind != "LoginFailed"):
-            found.append(f"{event.kind} at version {version} of {event.stream_id}, by a guess that says otherwise")
+            found.append(f"{what}, by a guess that says otherwise: {event.event_id}")
     return found
 
 
@@ -172,7 +173,7 @@ def the_password_is_the_one_that_was_chosen(history: History) -> list[str]:
         if call.kind == "propose":
             proposals[call.phone].add(call.new_password)
     return [
-        f"{call.kind} set a password of {event.stream_id} that was not chosen by it"
+        f"{call.kind} set a password of {event.stream_id} that was not chosen by it, trace {call.trace}"
         for event, call in _with_calls(history, history.of("auth", "AccountRegistered", "PasswordChanged", "PasswordReset"))
         if history.passwords.get((event.stream_id, event.payload.credential_version))
         not in (proposals[call.phone] if call.kind == "confirm_proposed" else {call.new_password})
@@ -189,12 +190,13 @@ def an_old_password_is_dead_once_the_new_one_is_acknowledged(history: History) -
         tested = event.payload.credential_version
         newest = max((version for ended, version in acknowledged[event.stream_id] if ended < call.started), default=0)
         if tested < newest:
-            found.append(f"{event.stream_id}: version {tested} got in after {newest} was acknowledged")
+            found.append(f"{event.stream_id}: version {tested} got in after {newest} was acknowledged, trace {call.trace}")
     current: dict[UUID, int] = {}
     for event in history.of("auth", *_NEW_PASSWORD, *_RIGHT):
         version = event.payload.credential_version
         if event.kind in _RIGHT and version != current.get(event.stream_id):
-            found.append(f"{event.stream_id}: a success at version {version} follows version {current.get(event.stream_id)}")
+            before = current.get(event.stream_id)
+            found.append(f"{event.stream_id}: a success at version {version} follows version {before}: {event.event_id}")
         elif event.kind not in _RIGHT:
             current[event.stream_id] = version
     return found
@@ -219,7 +221,7 @@ def a_new_password_has_ended_all_older_sessions(history: History) -> list[str]:
         found += [f"session {one} has ended by nothing" for one in open_sessions if UUID(one) in history.ended_sessions]
     for call in history.answered("introspect"):
         if ended_at.get(call.session_id, float("inf")) + _SLACK_S < call.started:
-            found.append(f"session {call.session_id} was active after a new password was acknowledged")
+            found.append(f"session {call.session_id} was active after a new password was acknowledged, trace {call.trace}")
     return found
 
 

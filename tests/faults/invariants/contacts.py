@@ -51,9 +51,9 @@ def a_number_leads_to_its_account(history: History) -> list[str]:
         if call is None or call.kind not in ("sign_in_by_number", "sign_in_by_new_phone"):
             continue
         if event.kind == "LoginFailed" and not event.payload.identifier_known:
-            found.append(f"the number of {call.phone} leads nowhere")
+            found.append(f"the number of {call.phone} leads nowhere, trace {call.trace}")
         elif event.stream_id not in history.accounts_of[call.phone]:
-            found.append(f"the number of {call.phone} leads to {event.stream_id}, which is another's")
+            found.append(f"the number of {call.phone} leads to {event.stream_id}, which is another's, trace {call.trace}")
     return found
 
 
@@ -70,11 +70,11 @@ def contacts_are_listed_as_they_are(history: History) -> list[str]:
     for call in history.answered("list_contacts"):
         by_email = "CONTACT_CHANNEL_EMAIL" in call.told
         if "CONTACT_CHANNEL_PHONE" not in call.told:
-            found.append(f"{call.phone} was shown no phone")
+            found.append(f"{call.phone} was shown no phone, trace {call.trace}")
         if not by_email and acknowledged.get(call.phone, float("inf")) < call.started:
-            found.append(f"{call.phone} was shown no address, and has one")
+            found.append(f"{call.phone} was shown no address, and has one, trace {call.trace}")
         if by_email and asked.get(call.phone, float("inf")) > (call.ended or 0):
-            found.append(f"{call.phone} was shown an address, and has none")
+            found.append(f"{call.phone} was shown an address, and has none, trace {call.trace}")
     return found
 
 

@@ -30,7 +30,7 @@ def delivery_is_told_as_the_notifier_knows_it(history: History) -> list[str]:
         sending = history.call_of[trace]
         issued = next((one for one in history.caused_by.get(trace, ()) if one.kind == "OtpIssued"), None)
         if issued is None or sending.ended is None:
-            found.append(f"{sending.phone} was told of a message for a code that was never issued")
+            found.append(f"{sending.phone} was told of a message for a code that was never issued, trace {trace}")
             continue
         over = issued.payload.expires_at.ToNanoseconds() / 1e9
         quiet = sending.started + DELIVERY_QUIET_S, sending.ended + DELIVERY_QUIET_S
@@ -49,15 +49,15 @@ def _of_one(calls: list[Call], events: list[Event], quiet: tuple[float, float], 
         (told,) = call.told
         known = [_told(event) for event in events if event.at <= call.ended + _SLACK_S]
         if told != UNDERWAY and call.ended < quiet[0] - _SLACK_S:
-            found.append(f"{call.phone} was told {told} while nothing is told yet")
+            found.append(f"{call.phone} was told {told} while nothing is told yet, trace {call.trace}")
         if told == DELIVERED and DELIVERED not in known:
-            found.append(f"{call.phone} was told {told}, and no event says so")
+            found.append(f"{call.phone} was told {told}, and no event says so, trace {call.trace}")
         if told == NOT_DELIVERED and NOT_DELIVERED not in known and call.ended < over - _SLACK_S:
-            found.append(f"{call.phone} was told {told}, and no event says so")
+            found.append(f"{call.phone} was told {told}, and no event says so, trace {call.trace}")
         if told == UNDERWAY and settled and call.started > quiet[1] + _SLACK_S:
-            found.append(f"{call.phone} was told {told}, and {settled} was known")
+            found.append(f"{call.phone} was told {told}, and {settled} was known, trace {call.trace}")
         if last not in ("", UNDERWAY, told):
-            found.append(f"{call.phone} was told {last} and then {told}")
+            found.append(f"{call.phone} was told {last} and then {told}, trace {call.trace}")
         last = told
     return found
 

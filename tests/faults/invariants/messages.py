@@ -51,14 +51,14 @@ def nothing_is_sent_twice_but_what_is_reported_ambiguous(history: History) -> li
         for handset in {to or "", history.new_phones.get(to or "", to or "")}:
             excused[handset] += ambiguous[message.notification_id]
     found += [
-        f"{count} texts on one handset are unknown to the notifier, {excused[phone]} were reported ambiguous"
+        f"{count} texts on {phone} are unknown to the notifier, {excused[phone]} were reported ambiguous"
         for phone, count in unknown.items()
         if count > excused[phone]
     ]
     same = Counter((text.phone, text.text) for text in history.texts if _REQUEST.search(text.text))
     for (phone, _), count in same.items():
         if count > 1 + excused[phone]:
-            found.append(f"the same code arrived {count} times on one handset, {excused[phone]} reported ambiguous")
+            found.append(f"the same code arrived {count} times on {phone}, {excused[phone]} reported ambiguous")
     return found
 
 
@@ -73,11 +73,11 @@ def each_event_that_asks_for_a_message_has_one_with_an_end(history: History) -> 
     for message in history.messages:
         is_taken = message.state == "submitted" and message.channel == "email"  # of which no more will be known
         if message.state not in _ENDS and not is_taken:
-            found.append(f"a message of kind {message.kind} is left {message.state}")
+            found.append(f"a message of kind {message.kind} is left {message.state}: {message.notification_id}")
         if (message.state == "delivered" or is_taken) and message.notification_id not in arrived:
-            found.append(f"a message of kind {message.kind} is told to be delivered, and is not")
+            found.append(f"a message of kind {message.kind} is told to be delivered, and is not: {message.notification_id}")
         if message.state == "void" and message.kind not in _CODES | _MAY_BE_QUIET:
-            found.append(f"a notice of kind {message.kind} was never sent")
+            found.append(f"a notice of kind {message.kind} was never sent: {message.notification_id}")
     return found
 
 
@@ -96,7 +96,7 @@ def each_message_goes_where_it_belongs(history: History) -> list[str]:
                 (call.contact if call and message.kind == "code" else "") or _phone_of(message, history)
             )
             if belongs and text.phone not in handsets(message.cause_event_id, belongs.lower(), history):
-                found.append(f"a message of kind {message.kind} for {belongs} went to {text.phone}")
+                found.append(f"a message of kind {message.kind} for {belongs} went to {text.phone}: {message.notification_id}")
     return found
 
 

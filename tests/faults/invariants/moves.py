@@ -52,7 +52,7 @@ def a_new_number_is_put_on_file_once_it_is_approved_and_due(history: History) ->
 def a_former_number_leads_nowhere(history: History) -> list[str]:
     """Whoever was invited by the new one guesses by the former: that guess is made at nobody's account."""
     return [
-        f"the former number of {call.phone} leads to {event.stream_id}"
+        f"the former number of {call.phone} leads to {event.stream_id}, trace {call.trace}"
         for event in history.of("auth", "LoginSucceeded", "LoginFailed", "LoginRefused")
         if (call := history.call_behind(event.event_id)) is not None
         and call.kind == "sign_in_by_former_phone"

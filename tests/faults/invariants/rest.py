@@ -12,7 +12,7 @@ def nothing_is_left_over(history: History) -> list[str]:
         found.append(f"{history.undelivered} messages are still due")
     if history.dead_letters:
         found.append(f"{history.dead_letters} records were put among the dead letters")
-    found += [f"a {call.kind} never ended" for call in history.calls if call.ended is None]
+    found += [f"a {call.kind} never ended, trace {call.trace}" for call in history.calls if call.ended is None]
     return found
 
 

@@ -86,6 +86,10 @@ def evaluate_a_fourth(lines: list[Line]) -> None:
     lines.append({**told, "attempt": str(uuid4())})
 
 
+def evaluate_twice(lines: list[Line]) -> None:
+    lines.append(of_step(lines, "evaluated", right=False))
+
+
 def admit_a_fourth(lines: list[Line]) -> None:
     full = of_step(lines, "admit", "full")
     full |= {"outcome": "admitted", "open": full["open"] + 1}
@@ -131,8 +135,8 @@ def lose_an_admission(lines: list[Line]) -> None:
 
 
 DOCTORS: tuple[Doctor, ...] = (
-    evaluate_a_fourth, admit_a_fourth, strike_without_an_attempt, strike_twice, settle_after_the_sweep, forgive_nothing,
-    succeed_after_the_reset, lower_the_epoch, keep_a_strike_through_a_success,
+    evaluate_a_fourth, evaluate_twice, admit_a_fourth, strike_without_an_attempt, strike_twice, settle_after_the_sweep,
+    forgive_nothing, succeed_after_the_reset, lower_the_epoch, keep_a_strike_through_a_success,
     lose_an_admission,
 )  # fmt: skip
 

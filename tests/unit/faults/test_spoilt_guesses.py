@@ -6,6 +6,7 @@ from zasov.events.v1 import lockout_event_pb2 as lockout
 
 from tests.faults.history import Account, Subject
 from tests.faults.invariants import violations
+from tests.faults.stage import LONG_PAUSE_S, SWEEP_AGE_S
 from tests.unit.faults.conftest import PHONE, SECOND, Scribe
 from tests.unit.faults.spoiling import Spoil, Spoils, assert_noticed
 
@@ -32,6 +33,14 @@ def a_right_guess_that_was_lost_later_excuses_nothing(scribe: Scribe) -> None:
     scribe.call("sign_in", "UNCLEAR", SECOND)
 
 
+@spoils("three wrong guesses at most", "4 wrong guesses at version 2, 0 right ones lost")
+def a_right_guess_that_was_lost_an_hour_ago_excuses_nothing(scribe: Scribe) -> None:
+    scribe.call("sign_in", "UNCLEAR", SECOND)
+    scribe.clock += 3600
+    for number in range(4):
+        scribe.wrong(f"new-{number}", 2)
+
+
 @spoils("three wrong guesses at most", "7 wrong guesses at version 2, 1 right ones lost")
 def one_lost_right_guess_excuses_three_and_no_more(scribe: Scribe) -> None:
     scribe.call("sign_in", "UNCLEAR", SECOND)
@@ -48,6 +57,13 @@ def a_change_of_password_excuses_nothing_that_it_does_not_name(scribe: Scribe) -
 
 @spoils("strikes are the history", "is no strike")
 def a_wrong_guess_was_never_counted(scribe: Scribe) -> None:
+    scribe.wrong("new", 2)
+
+
+@spoils("strikes are the history", "is no strike")
+def a_wrong_guess_was_never_counted_an_hour_after_a_right_one_was_lost(scribe: Scribe) -> None:
+    scribe.call("sign_in", "UNCLEAR", SECOND)
+    scribe.clock += 3600
     scribe.wrong("new", 2)
 
 
@@ -142,6 +158,14 @@ def a_block_was_told_that_is_none(scribe: Scribe) -> None:
 def an_attempt_was_lost_though_all_were_answered(scribe: Scribe) -> None:
     scribe.abandon("lost")
     scribe.strike("lost", 1, 2)
+
+
+def test_a_right_guess_whose_answer_was_lost_may_forgive_until_its_attempt_is_swept(scribe: Scribe) -> None:
+    """Its server stood still, went on, and settled it after a wrong one was stored."""
+    scribe.call("sign_in", "UNCLEAR", SECOND)
+    scribe.clock += LONG_PAUSE_S + SWEEP_AGE_S
+    scribe.wrong("new", 2)
+    assert violations(scribe.history) == []
 
 
 def test_who_guesses_side_by_side_or_after_a_success_may_be_told_of_more(scribe: Scribe) -> None:

@@ -63,7 +63,7 @@ def test_a_sound_history_with_a_one_time_password_breaks_nothing(scribe: Scribe)
     assert violations(scribe.history) == []
 
 
-@spoils("codes: three tries, one use", "was used 2 times")
+@spoils("codes: three tries, one use", "OtpVerified after OtpVerified")
 def a_one_time_password_was_used_twice(scribe: Scribe) -> None:
     scribe.write("otp", event_of(scribe, "OtpVerified").stream_id, otp.OtpVerified(), cause=scribe.call("use_one_time", OK))
 

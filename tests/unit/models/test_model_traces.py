@@ -1,8 +1,8 @@
-"""How the lines of several processes are put into one order."""
+"""How the lines of several processes are put into one order, and what they say whatever it is."""
 
 from typing import Any
 
-from models.traces import Crashes, Traced, by_subject
+from models.traces import Crashes, Traced, by_subject, evaluated_twice
 
 SUBJECT, EARLIER, LATER = "subject", "earlier", "later"
 
@@ -17,6 +17,16 @@ def test_two_auth_servers_readings_of_one_version_are_in_the_order_of_their_admi
     ]
     (subject,) = by_subject(Traced(lines, Crashes(0, 0, 0)))
     assert [given.source["attempt"] for given in subject.auth] == [EARLIER, LATER]
+
+
+def test_a_second_evaluation_of_one_attempt_is_a_violation_whatever_was_killed() -> None:
+    lines: list[dict[str, Any]] = [
+        {"step": "evaluated", "subject": SUBJECT, "attempt": attempt, "right": right, "version": 1}
+        for attempt, right in ((EARLIER, False), (LATER, False), (EARLIER, True))
+    ]
+    assert evaluated_twice(Traced(lines[:2], Crashes(0, 0, 0))) == []
+    for crashes in (Crashes(0, 0, 0), Crashes(1, 1, 1)):
+        assert evaluated_twice(Traced(lines, crashes)) == ["subject: attempt earlier was evaluated 2 times"]
 
 
 def _lockout(step: str, attempt: str, outcome: str, place: int, now_open: int) -> dict[str, Any]:
