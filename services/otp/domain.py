@@ -233,7 +233,8 @@ def admit(budget: Budget, purpose: Purpose, rules: Rules, now: datetime, least_d
     refused again.
     """
     budget = budget.within_window(now)
-    # Fifty bits need no such help, and whoever guesses at them must not keep the handset or the office from sending another.
+    # Fifty bits at three tries need no such help (thirty, for whoever has half of a slip), and whoever guesses at them must not
+    # keep the handset or the office from sending another.
     wrong_at = () if PASSWORD_LENGTHS.get(purpose, 0) >= _LONG_PASSWORD else budget.wrong_at
     waits = [
         _until_below(wrong_at, rules.refuse_after_wrong, now),

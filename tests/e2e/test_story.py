@@ -129,7 +129,7 @@ async def test_a_password_proposed_by_sms_is_permanent_once_confirmed_and_a_bad_
     proposed = "Steppe-26-" + "лебеда " * 20 + "X"
     await person.texts("111", f"25 {proposed}")
     password, message = await person.read_temporary_password()
-    assert "подтвердите" in message
+    assert "ещё раз" in message
     await person.sign_in(PASSWORD)
     grant = await system.back_end.sign_in_with_temporary_password(person.phone, password, person.client)
     await system.back_end.confirm_proposed_password(grant, proposed, person.client)

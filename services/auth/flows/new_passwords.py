@@ -68,13 +68,15 @@ class NewPasswords:
         proposed another, and the owner must not confirm that. Raises ServiceError PROPOSAL_REJECTED, GRANT_INVALID.
         """
         flow = await self.flows.find(grant, purpose, Step.CODE_CONFIRMED)
+        return await asyncio.shield(self.shielded.start(self._confirm(flow, grant, password, client)))
+
+    async def _confirm(self, flow: Flow, grant: str, password: str, client: Client) -> Begun:
         with self.line.reserve() as place:
             place.take_for(flow.subject_id)
             hashed = await self.flows.take_proposal(flow, grant)
             if not await self.line.matches(place, hashed, password):
                 raise errors.proposal_rejected()
-        via = PasswordReset.VIA_PROPOSAL
-        return await asyncio.shield(self.shielded.start(self._set_password(flow, grant, hashed, client, via)))
+        return await self._set_password(flow, grant, hashed, client, PasswordReset.VIA_PROPOSAL)
 
     async def _set_password(
         self, flow: Flow, grant: str, hashed: str, client: Client, via: "PasswordReset.Via.ValueType"

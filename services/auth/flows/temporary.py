@@ -42,6 +42,8 @@ _KEPT = timedelta(days=1)
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _FOREIGN = re.compile(f"[^{_ALPHABET}]")
 _HALF = 6
+# auth's database and otp's.
+_CLOCKS_APART = timedelta(seconds=2)
 # What is typed says which was meant: one guess tests one of them.
 _BY_LENGTH: "dict[int, OtpPurpose.ValueType]" = {
     8: OTP_PURPOSE_TEMPORARY_PASSWORD,
@@ -99,11 +101,13 @@ class TemporaryPasswords:
         _, issued = await self._issue(purpose, account_id, phone, "", origin, proposed, Channel.PHONE)
         return issued
 
-    async def is_under_way(self, phone: Phone, account_id: UUID) -> bool:
-        """Whether what `command` had sent a moment ago belongs to a flow that was stored."""
+    async def is_under_way(self, phone: Phone, account_id: UUID, retry_in: timedelta) -> bool:
+        """Whether what `command` has sent belongs to a flow that was stored. retry_in: as a command was refused for coming too
+        soon: it was sent a cool-down before that.
+        """
         flow = await self.recovery.flows.sent(_flow_of(self._subject_of(OTP_PURPOSE_COMMANDED_PASSWORD, account_id, phone)))
         _, time = await self.recovery.accounts.resolve(phone)
-        return flow is not None and flow.sent is not None and flow.sent.ask_again_at > time.now()
+        return flow is not None and flow.sent is not None and flow.sent.ask_again_at > time.now() + retry_in - _CLOCKS_APART
 
     async def at_office(self, account_id: UUID, identifier: Identifier, first_half: str = "") -> IssueResponse:
         """The same after a document was checked (M18); with a first half, the other one alone is sent. Raises ServiceError
@@ -117,8 +121,7 @@ class TemporaryPasswords:
         self, identifier: Identifier, password: str, client: Client, grant: str = ""
     ) -> tuple[str, datetime, bool]:
         """The grant for the choice, its expiry, and whether a proposed password may be confirmed instead. grant: of `request`;
-        empty: the newest is meant. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD, ORIGIN_LIMITED (only without
-        a grant).
+        empty: the newest is meant. Raises ServiceError GRANT_INVALID, CODE_REJECTED, CODE_DEAD.
 
         It goes on though the caller hangs up: what is used up must have its effect.
         """
@@ -153,9 +156,6 @@ class TemporaryPasswords:
         # Whoever asked on the site may type what an SMS of theirs brought meanwhile: it has no grant to go by.
         is_sites = purpose == OTP_PURPOSE_TEMPORARY_PASSWORD
         origin = client.origin(recovery.pseudonyms, time.now(), identifier)
-        if not (is_sites and grant):
-            # It may be anybody: each guess takes one of the owner's tries, or of those of all strangers.
-            await recovery.check_origin(origin)
         flow = await self._flow_meant(purpose, account_id, identifier, grant if is_sites else "")
         await recovery.codes.verify(flow, password, origin, without_grant=is_sites and not grant)
         if account_id is None or flow.account_id != account_id:

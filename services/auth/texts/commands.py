@@ -6,6 +6,7 @@ to come from, and what stands in that SMS does.
 
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from zasov.events.v1.meta_pb2 import Origin
@@ -118,7 +119,8 @@ class Commands:
         except ServiceError as error:
             if error.reason not in _ALREADY_SERVED:
                 raise
-            if error.reason == errors.COOL_DOWN and not await self.temporary.is_under_way(inbound.sender, account_id):
+            in_time = error.retry_after or timedelta(0)
+            if error.reason == errors.COOL_DOWN and not await self.temporary.is_under_way(inbound.sender, account_id, in_time):
                 # It was sent, and whoever sent it died before its flow was stored: it opens nothing.
                 raise
             logger().info("an SMS command came too soon after another", reason=error.reason)

@@ -187,3 +187,9 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(HashingLine, "verify", counted)
     return outcomes
+
+
+@pytest.fixture
+def patient_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things too, a crowd waits for connections longer than any caller would."""
+    monkeypatch.setattr("services.chassis.postgres._ACQUIRE_TIMEOUT_S", 20.0)

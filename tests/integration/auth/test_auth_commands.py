@@ -258,6 +258,25 @@ async def test_a_command_whose_flow_was_lost_is_to_be_tried_again_and_then_bring
 
 
 @pytest.mark.row("M6")
+@pytest.mark.row("B7")
+async def test_a_proposal_whose_flow_was_lost_is_not_taken_for_the_command_before_it(start: StartSuite) -> None:
+    """Both are of one flow. The command before it was ten seconds earlier."""
+    suite = await start(otp={"cool_down_s": 3600})
+    await suite.register()
+    commands = await suite.start_commands()
+    suite.said.add(PROPOSED)
+    await text(commands, "ПАРОЛЬ")
+    await suite.sql.execute("CREATE TEMPORARY TABLE before AS SELECT * FROM flow")
+    await text(commands, f"25 {PROPOSED}", to="111")
+    await text(commands, f"25 {PROPOSED}", to="111")  # which is served
+    await suite.sql.execute("DELETE FROM flow")
+    await suite.sql.execute("INSERT INTO flow SELECT * FROM before")
+    await suite.otp_sql.execute("UPDATE subject_budget SET issued_at = ARRAY[issued_at[1], issued_at[2] + interval '10 s']")
+    with pytest.raises(ServiceError, match="COOL_DOWN"):
+        await text(commands, f"25 {PROPOSED}", to="111")
+
+
+@pytest.mark.row("M6")
 async def test_with_otp_away_a_command_is_to_be_tried_again(suite: Suite, commands: Commands) -> None:
     await suite.register()
 

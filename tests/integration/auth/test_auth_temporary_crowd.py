@@ -12,19 +12,13 @@ from services.chassis.clock import boottime
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.suite import PHONE, Suite, refusal_of
 
-pytestmark = [pytest.mark.row("M5"), pytest.mark.row("M22"), pytest.mark.row("B1")]
+pytestmark = [pytest.mark.usefixtures("patient_pools"), pytest.mark.row("M5"), pytest.mark.row("M22"), pytest.mark.row("B1")]
 
 ROUNDS, GUESSES = 6, 100
 WAYS = ["site", "handset", "proposal"]
 PROPOSED = "Proposed-26-Password"
 # Wrong checks of so many rounds are no spray and spend no budget here: that has tests of its own.
 PATIENT = {"longer_after_wrong": 1000, "longest_after_wrong": 1000, "refuse_after_wrong": 1000}
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine that is busy with other things too, a crowd waits for connections longer than any caller would."""
-    monkeypatch.setattr("services.chassis.postgres._ACQUIRE_TIMEOUT_S", 20.0)
 
 
 async def asked(suite: Suite, way: str) -> str:

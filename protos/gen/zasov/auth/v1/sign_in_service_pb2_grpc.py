@@ -79,7 +79,7 @@ class SignInServiceServicer:
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
         superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
         was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-        RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +97,8 @@ class SignInServiceServicer:
         """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
         forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
         PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
-        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
+        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo;
+        UNAVAILABLE + RetryInfo (the guess may have been used up: then GRANT_INVALID follows, and another password is chosen with the grant).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

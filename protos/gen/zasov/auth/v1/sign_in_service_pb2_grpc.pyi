@@ -47,7 +47,7 @@ class SignInServiceStub:
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
     superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
     was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-    RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _grpc.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -57,7 +57,8 @@ class SignInServiceStub:
     """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
     forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
     PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
-    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
+    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo;
+    UNAVAILABLE + RetryInfo (the guess may have been used up: then GRANT_INVALID follows, and another password is chosen with the grant).
     """
 
 @_typing.type_check_only
@@ -79,7 +80,7 @@ class SignInServiceAsyncStub(SignInServiceStub):
     Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
     superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
     was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-    RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+    UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
     """
     ChoosePermanentPassword: _aio.UnaryUnaryMultiCallable[_sign_in_service_pb2.ChoosePermanentPasswordRequest, _sign_in_service_pb2.ChoosePermanentPasswordResponse]  # type: ignore[assignment]
     """Chooses the permanent password, and signs in. Errors: INVALID_ARGUMENT PASSWORD_POLICY with a field violation for each
@@ -89,7 +90,8 @@ class SignInServiceAsyncStub(SignInServiceStub):
     """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
     forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
     PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
-    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
+    GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo;
+    UNAVAILABLE + RetryInfo (the guess may have been used up: then GRANT_INVALID follows, and another password is chosen with the grant).
     """
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -120,7 +122,7 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED CODE_REJECTED with tries_left; FAILED_PRECONDITION CODE_DEAD (used,
         superseded, expired, out of tries, or another password was set since: ask again); FAILED_PRECONDITION GRANT_INVALID (a grant
         was given that is not of this call, used, expired, or of another identifier than the one named; no try is counted);
-        RESOURCE_EXHAUSTED ORIGIN_LIMITED + RetryInfo (only without a grant); UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
+        UNAVAILABLE + RetryInfo. They are the same for numbers that nobody has.
         """
 
     @_abc_1.abstractmethod
@@ -142,7 +144,8 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         """Confirms the password that was proposed by SMS (M6) instead of choosing one, and signs in. It is typed again: a sender can be
         forged, and whoever forged it proposed another one. One guess. Errors: INVALID_ARGUMENT + BadRequest; UNAUTHENTICATED
         PROPOSAL_REJECTED (another one was proposed; the grant stays good, for ChoosePermanentPassword); FAILED_PRECONDITION
-        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo.
+        GRANT_INVALID (also if none was proposed, or it was guessed at before); RESOURCE_EXHAUSTED OVERLOADED + RetryInfo;
+        UNAVAILABLE + RetryInfo (the guess may have been used up: then GRANT_INVALID follows, and another password is chosen with the grant).
         """
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
