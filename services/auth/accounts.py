@@ -212,7 +212,7 @@ class Accounts:
         )
         return done == "INSERT 0 1"
 
-    async def may_be_refused(self, account_id: UUID) -> bool:
+    async def may_be_told_of_refusal(self, account_id: UUID) -> bool:
         """Whether an SMS that proposed a password against the policy may be answered: so many times a day."""
         done = await self._database.execute(
             "INSERT INTO sms_refusal AS r (account_id, refused_at) VALUES ($1, ARRAY[clock_timestamp()])"

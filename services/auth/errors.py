@@ -43,7 +43,7 @@ NOTICE_NOT_YET_KNOWN = "NOTICE_NOT_YET_KNOWN"
 
 # M3: nothing else lifts a block. A code (M4), a one-time password asked for on the site (M5), the handset's own SMS (M6); where
 # there are offices, an office (M18).
-_WAYS_OUT, _OFFICE = "recovery_by_code,one_time_password_by_sms,sms_command", ",office"
+_WAYS_OUT = ("recovery_by_code", "one_time_password_by_sms", "sms_command")
 
 
 def request_id_reused() -> ServiceError:
@@ -66,7 +66,7 @@ def sign_in_blocked(*, has_office: bool) -> ServiceError:
         grpc.StatusCode.FAILED_PRECONDITION,
         SIGN_IN_BLOCKED,
         "Sign-in is blocked after three wrong passwords; a new password lifts the block.",
-        metadata={"ways_out": _WAYS_OUT + _OFFICE * has_office},
+        metadata={"ways_out": ",".join([*_WAYS_OUT, "office"] if has_office else _WAYS_OUT)},
     )
 
 

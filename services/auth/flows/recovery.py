@@ -86,7 +86,7 @@ class Recovery:
         """`start` once it is paid for, and known whom it is about."""
         origin = client.origin(self.pseudonyms, now, identifier)
         subject_id = account_id or self.lookup.guard_of(identifier)
-        least_digits, on_file = await self._checked(origin, account_id, subject_id)
+        least_digits, on_file = await self._check_and_read(origin, account_id, subject_id)
         asked = Asked(uuid4(), self.purpose, subject_id, account_id, identifier, client.language, origin, least_digits, channel)
         flow, issued = await self.issue(asked, on_file)
         grant, _ = await self.flows.open(flow)
@@ -145,7 +145,7 @@ class Recovery:
         await self.require_captcha(client)
         _, time = await self.accounts.resolve(flow.identifier)
         origin = client.origin(self.pseudonyms, time.now(), flow.identifier)
-        least_digits, on_file = await self._checked(origin, flow.account_id, flow.subject_id)
+        least_digits, on_file = await self._check_and_read(origin, flow.account_id, flow.subject_id)
         channel = channel or (flow.sent.channel if flow.sent else None)
         asked = Asked(
             flow.flow_id, self.purpose, flow.subject_id, flow.account_id, flow.identifier, flow.language, origin, least_digits,
@@ -192,7 +192,7 @@ class Recovery:
         except OriginLimited as limited:
             raise limited.error from None
 
-    async def _checked(self, origin: Origin, account_id: UUID | None, subject_id: UUID) -> tuple[int, OnFile]:
+    async def _check_and_read(self, origin: Origin, account_id: UUID | None, subject_id: UUID) -> tuple[int, OnFile]:
         """What `check_origin` says, and what is on file, which is read meanwhile."""
         reading = asyncio.create_task(self.on_file(account_id, subject_id))
         try:

@@ -118,7 +118,7 @@ class Flows:
         )
         return None if row is None else self._open(row)
 
-    async def sent(self, flow_id: UUID) -> Flow | None:
+    async def stored(self, flow_id: UUID) -> Flow | None:
         """The same, used or not."""
         row = await self._database.fetch_row(
             "SELECT * FROM flow WHERE flow_id = $1 AND expires_at > clock_timestamp()", flow_id
@@ -191,14 +191,7 @@ class Flows:
         GRANT_INVALID: the flow has gone on meanwhile.
         """
         assert flow.sent is not None
-        done = await self._database.execute(
-            "UPDATE flow SET details = $4 WHERE flow_id = $1 AND grant_hash = $2 AND details = $3",
-            flow.flow_id,
-            _hash_of_grant(grant),
-            flow.details,
-            self._close(replace(flow, sent=replace(flow.sent, told=told))),
-        )
-        if done == "UPDATE 1":
+        if await self._change(flow, grant, replace(flow, sent=replace(flow.sent, told=told))):
             return told
         now = await self.find(grant, flow.purpose, flow.step)
         return now.sent.told if now.sent else told
@@ -207,16 +200,21 @@ class Flows:
         """The hash of the proposed password, for one guess at it: it is gone from the flow. Raises ServiceError GRANT_INVALID:
         there is none, or somebody else took it.
         """
+        is_first = await self._change(flow, grant, replace(flow, proposed=""))
+        if not flow.proposed or not is_first:
+            raise errors.grant_invalid()
+        return flow.proposed
+
+    async def _change(self, flow: Flow, grant: str, changed: Flow) -> bool:
+        """The details alone: the grant stays good. False: they have changed since they were read."""
         done = await self._database.execute(
             "UPDATE flow SET details = $4 WHERE flow_id = $1 AND grant_hash = $2 AND details = $3",
             flow.flow_id,
             _hash_of_grant(grant),
             flow.details,
-            self._close(replace(flow, proposed="")),
+            self._close(changed),
         )
-        if not flow.proposed or done != "UPDATE 1":
-            raise errors.grant_invalid()
-        return flow.proposed
+        return done == "UPDATE 1"
 
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM flow WHERE expires_at < clock_timestamp() - interval '1 hour'")

@@ -105,7 +105,7 @@ class TemporaryPasswords:
         """Whether what `command` has sent belongs to a flow that was stored. retry_in: as a command was refused for coming too
         soon: it was sent a cool-down before that.
         """
-        flow = await self.recovery.flows.sent(_flow_of(self._subject_of(OTP_PURPOSE_COMMANDED_PASSWORD, account_id, phone)))
+        flow = await self.recovery.flows.stored(_flow_of(self._subject_of(OTP_PURPOSE_COMMANDED_PASSWORD, account_id, phone)))
         _, time = await self.recovery.accounts.resolve(phone)
         return flow is not None and flow.sent is not None and flow.sent.ask_again_at > time.now() + retry_in - _CLOCKS_APART
 

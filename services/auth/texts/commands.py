@@ -103,7 +103,7 @@ class Commands:
 
     async def _propose(self, inbound: InboundText, account_id: UUID, password: str) -> None:
         failed = failed_rules(password)
-        if failed and not await self.accounts.may_be_refused(account_id):
+        if failed and not await self.accounts.may_be_told_of_refusal(account_id):
             logger().info("a proposal against the policy, after others")
             return
         if not failed:
@@ -119,8 +119,8 @@ class Commands:
         except ServiceError as error:
             if error.reason not in _ALREADY_SERVED:
                 raise
-            in_time = error.retry_after or timedelta(0)
-            if error.reason == errors.COOL_DOWN and not await self.temporary.is_under_way(inbound.sender, account_id, in_time):
+            retry_in = error.retry_after or timedelta(0)
+            if error.reason == errors.COOL_DOWN and not await self.temporary.is_under_way(inbound.sender, account_id, retry_in):
                 # It was sent, and whoever sent it died before its flow was stored: it opens nothing.
                 raise
             logger().info("an SMS command came too soon after another", reason=error.reason)
