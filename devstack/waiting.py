@@ -33,18 +33,40 @@ def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
 
 # Below those that systems give to outgoing connections: one of these may begin before whoever asked for the port listens.
 _PORTS = range(15_000, 32_000)
-# Nobody's seed: two processes must not draw alike.
-_DRAW = random.SystemRandom()
-_given: set[int] = set()
+# A process takes them by the block. Nothing here speaks UDP: who has bound the first number's UDP port has the block, and the
+# system sees to it that it is one process, and that none has it who has ended.
+_BLOCK = 100
+_held: list[socket.socket] = []
+_left: list[int] = []
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on; never the same one twice from one process."""
+    """A port of loopback that nobody listens on, and that no other process is given while this one lives; never the same twice.
+
+    Raises `NotReady` when other processes have all of them.
+    """
     while True:
-        port = _DRAW.choice(_PORTS)
-        if port not in _given and _can_be_bound(port):
-            _given.add(port)
+        if not _left:
+            _left.extend(_take_block())
+        port = _left.pop()
+        if _can_be_bound(port):
             return port
+
+
+def _take_block() -> range:
+    blocks = _PORTS[::_BLOCK]
+    for first in random.sample(blocks, len(blocks)):
+        holder = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            holder.bind(("127.0.0.1", first))
+        except OSError as error:
+            holder.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            _held.append(holder)
+            return range(first, first + _BLOCK)
+    raise NotReady(f"no block of ports between {_PORTS[0]} and {_PORTS[-1]} is left")
 
 
 def _can_be_bound(port: int) -> bool:
