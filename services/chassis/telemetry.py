@@ -4,6 +4,7 @@ Logs: JSON lines on standard error, of allow-listed fields only. Traces: OpenTel
 and Kafka headers as W3C `traceparent`.
 """
 
+import errno
 import json
 import logging
 import sys
@@ -93,8 +94,12 @@ def logger() -> structlog.stdlib.BoundLogger:
 
 
 def error_name(error: BaseException) -> str:
-    """What a log line may say of an exception: its type. Messages quote parameters and rows."""
-    return type(error).__name__
+    """What a log line may say of an exception: its type, and which of the system's errors it is (EADDRINUSE). Messages quote
+    parameters and rows.
+    """
+    name = type(error).__name__
+    system = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{name} {system}" if system else name
 
 
 def raised_at(error: BaseException) -> str:

@@ -1,9 +1,13 @@
 """Logs say what they may and nothing else."""
 
+import errno
+import socket
 import subprocess
 import sys
 
 import pytest
+
+from services.chassis import telemetry
 
 pytestmark = pytest.mark.row("B2")
 
@@ -28,6 +32,21 @@ def test_a_field_that_is_not_allowed_is_dropped_and_its_name_is_said() -> None:
     assert CANARY not in said
     assert '"count": 3' in said
     assert "phone" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (OSError(errno.EADDRINUSE, CANARY), "OSError EADDRINUSE"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, CANARY), "ConnectionRefusedError ECONNREFUSED"),
+        # The resolver's errors have numbers of their own.
+        (socket.gaierror(socket.EAI_NONAME, CANARY), "gaierror"),
+        (OSError(CANARY), "OSError"),
+        (ValueError(CANARY), "ValueError"),
+    ],
+)
+def test_an_error_is_named_by_its_type_and_the_system_s_name_for_it(error: Exception, name: str) -> None:
+    assert telemetry.error_name(error) == name
 
 
 def test_a_line_about_a_call_names_its_trace_and_any_other_line_none() -> None:
