@@ -65,8 +65,9 @@ async def _stretch(client: SmppClient, handsets: Handsets, answer_s: float) -> f
         nonlocal sent
         while time.perf_counter() - started < STRETCH_S:
             outcome = await client.submit(
-                destination="+79160000001", text=TEXT, source="Zasov", validity=timedelta(minutes=5), want_receipt=False
-            )
+                destination="+79160000001", text=TEXT, source="Zasov", validity=timedelta(minutes=5), reference=sent,
+                want_receipt=False,
+            )  # fmt: skip
             if not isinstance(outcome, Sent):
                 raise RuntimeError(f"not sent: {type(outcome).__name__}")
             sent += 1

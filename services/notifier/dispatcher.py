@@ -184,7 +184,7 @@ class Dispatcher:
         if message.attempt == 1:
             metrics.EVENT_TO_SUBMIT.observe((begun.time.now() - message.created_at).total_seconds())
         async with self._lease_kept(begun):
-            outcome = await channel.dispatch(outgoing)
+            outcome = await channel.dispatch(replace(outgoing, reference=begun.reference))
         metrics.OUTCOMES.labels(message.kind, channel.id, type(outcome).__name__).inc()
         if isinstance(outcome, Taken):
             taken = outcome

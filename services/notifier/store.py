@@ -21,19 +21,21 @@ from services.chassis.streams import advance_mark
 from services.chassis.telemetry import current_traceparent
 from services.notifier import domain, metrics
 from services.notifier.domain import ChannelId, Kind, Message, PartState, Policy, Report, State, Step, Wanted
-from services.notifier.limits.domain import OverLimit
-from services.notifier.limits.store import FORGET, REASONS, Place, Recipient, SendingLimits
+from services.notifier.limits.store import FORGET, REASONS, Counted, Place, Recipient, SendingLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A message in this worker's hands until `lease_s` after the time was read. places: where its submit was counted."""
+    """A message in this worker's hands until `lease_s` after the time was read. places: where its submit was counted.
+    reference: which SMS to its number it is.
+    """
 
     message: Message
     token: UUID
     time: DatabaseTime
     traceparent: str | None = None
     places: tuple[Place, ...] = ()
+    reference: int = 0
 
 
 class Store:
@@ -87,10 +89,13 @@ class Store:
             if row is None:
                 return None
             time = DatabaseTime.just_read(row["now"])  # before it waits for others who send to the same
+            if to is None:
+                return Leased(after, leased.token, time, leased.traceparent)
             is_counted = row["attempt"] == after.attempt
-            taken = () if to is None or is_counted else await self._limits.take(connection, to)
-            if not isinstance(taken, OverLimit):
-                return Leased(after, leased.token, time, leased.traceparent, taken)
+            count = self._limits.refer if is_counted else self._limits.take
+            taken = await count(connection, to)
+            if isinstance(taken, Counted):
+                return Leased(after, leased.token, time, leased.traceparent, taken.places, taken.reference)
             step = domain.over_limit(after, REASONS[taken.limit])
             await self._write_step(connection, after, step)
         metrics.SENDING_REFUSED.labels(taken.limit, taken.refused).inc()

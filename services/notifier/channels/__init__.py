@@ -13,6 +13,7 @@ class Outgoing:
     """What goes out. Kept in memory only, and not shown: destination and words are the subscriber's.
 
     notification_id: stays the same however often it is tried. subject, html: of an email, which has the text as its other part.
+    reference: of an SMS, which one to its number it is.
     """
 
     notification_id: UUID
@@ -21,6 +22,7 @@ class Outgoing:
     validity: timedelta
     subject: str = field(repr=False, default="")
     html: str = field(repr=False, default="")
+    reference: int = 0
 
 
 @dataclass(frozen=True, slots=True)

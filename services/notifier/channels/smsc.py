@@ -85,6 +85,7 @@ class Smsc:
                 text=outgoing.text,
                 source=self._account.source,
                 validity=outgoing.validity,
+                reference=outgoing.reference,
             )
         )
         metrics.SMSC_SUBMITS.labels(self._account.name, type(outcome).__name__).inc()

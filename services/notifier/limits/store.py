@@ -53,6 +53,14 @@ class Place:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """reference: which SMS to its number it is."""
+
+    places: tuple[Place, ...]
+    reference: int
+
+
 class SendingLimits:
     """key: the notifier's own, 32 bytes. range_digits: how many last digits a range leaves open. home: calling codes."""
 
@@ -62,7 +70,7 @@ class SendingLimits:
         self._range_digits = range_digits
         self._home = home
 
-    async def take(self, connection: Connection, to: Recipient) -> tuple[Place, ...] | OverLimit:
+    async def take(self, connection: Connection, to: Recipient) -> Counted | OverLimit:
         """Counts one SMS under all of its limits or under none, in the caller's transaction. What is over a limit is told of
         there, too.
         """
@@ -78,7 +86,13 @@ class SendingLimits:
             if decision.tell:
                 await self._tell(connection, decision, keys[decision.limit], rows[decision.limit], _calling_code(to.phone), now)
             return decision
-        return await self._store(connection, decision, keys)
+        places = await self._store(connection, decision, keys)
+        return Counted(places, rows[LimitId.NUMBER]["reference"])
+
+    async def refer(self, connection: Connection, to: Recipient) -> Counted:
+        """For an SMS that is counted already."""
+        (row,) = await connection.fetch(_LOCK, [self._keys(to.phone)[LimitId.NUMBER]])
+        return Counted((), row["reference"])
 
     async def give_back(self, connection: Connection, places: Collection[Place]) -> None:
         """Nothing went out after all."""
@@ -126,7 +140,8 @@ def _calling_code(phone: str) -> int:
 
 _LOCK = """
     INSERT INTO sending_count AS c (key) SELECT key FROM unnest($1::bytea[]) WITH ORDINALITY AS k (key, n) ORDER BY n
-    ON CONFLICT (key) DO UPDATE SET touched_at = clock_timestamp() RETURNING c.*, clock_timestamp() AS now
+    ON CONFLICT (key) DO UPDATE SET touched_at = clock_timestamp(), reference = c.reference + 1
+    RETURNING c.*, clock_timestamp() AS now
 """
 _WRITE = "UPDATE sending_count SET slots = $2, counts = $3 WHERE key = $1"
 _GIVE_BACK = """

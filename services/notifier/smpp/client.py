@@ -1,7 +1,6 @@
 """The client that a worker holds: binds, keeps bound, submits messages and hands deliveries over."""
 
 import asyncio
-import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -55,7 +54,6 @@ class SmppClient:
         self._on_receipt = on_receipt
         self._on_text = on_text
         self._bucket = TokenBucket(settings.rate)
-        self._references = itertools.count(_RANDOM.randrange(256))
         self._handlers: set[asyncio.Task[None]] = set()
         self._link: Link | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -108,15 +106,16 @@ class SmppClient:
         text: str,
         source: str,
         validity: timedelta | None,
+        reference: int,
         want_receipt: bool = True,
     ) -> Outcome:
         """Send a message; all parts of a long one, in order. Never raises for what the SMSC or the network does.
 
         `destination` is E.164; `source` a number, a short code or a name of up to 11 characters. `validity` is how
         long the text is still worth delivering from now on: time spent waiting for the window counts, and a message that
-        used it up is a terminal NotSent.
+        used it up is a terminal NotSent. `reference` marks the parts of a long text by its low 8 bits: two texts that are on
+        their way from one source to one destination must not have the same, or the handset joins parts of one with the other's.
         """
-        reference = next(self._references)
         try:
             parts = parts_of(destination=destination, text=text, source=source, want_receipt=want_receipt, reference=reference)
         except NotSendable as error:

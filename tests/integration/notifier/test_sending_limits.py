@@ -15,6 +15,7 @@ from services.notifier import planner
 from services.notifier.domain import State
 from services.notifier.housekeeping import forget_for_ever
 from services.notifier.limits.store import Recipient
+from services.notifier.store import Leased
 from tests.fakes.delivery_services import FakeDelivery
 from tests.integration.notifier.conftest import (
     PHONE,
@@ -197,16 +198,25 @@ def _refused(limit: str, refused: str) -> float:
 @pytest.mark.row("M10")
 async def test_a_submit_whose_recording_was_not_answered_counts_once(start: Start, database: Database) -> None:
     """It is recorded again: the answer to the commit was lost, not the commit."""
-    notifier = await start(bound=False, lease_s=30.0, sms_per_number=1)
+    notifier = await start(bound=False, lease_s=30.0, sms_per_number=2)
+    leased, other = [await accepted(notifier) for _ in range(2)]
+    references = []
+    for one in (leased, other, leased):
+        begun = await notifier.store.begin(one, Recipient(PHONE, has_account=True))
+        assert begun is not None
+        assert begun.message.state is State.SUBMITTING
+        references.append(begun.reference)
+    assert await counted(database) == 2 * 2  # the number, its range
+    # Whichever recording is gone by, the parts of the two are told apart.
+    assert len(set(references)) == 3
+
+
+async def accepted(notifier: Notifier) -> Leased:
     event = otp_issued()
     stream_id, version, wanted = planner.read(event.topic, event.record())
     leased = await notifier.store.accept("test", stream_id, version, wanted, mine=True)
     assert leased is not None
-    for _ in range(2):
-        begun = await notifier.store.begin(leased, Recipient(PHONE, has_account=True))
-        assert begun is not None
-        assert begun.message.state is State.SUBMITTING
-    assert await counted(database) == 2  # the number, its range
+    return leased
 
 
 async def test_emails_count_under_no_limit(start: Start, database: Database, issuer: FakeDelivery) -> None:

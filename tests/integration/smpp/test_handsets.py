@@ -27,7 +27,7 @@ def stack_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def text_to_handset(client: SmppClient, text: str) -> None:
-    await client.submit(destination=NUMBER, text=text, source="Zasov", validity=timedelta(minutes=5))
+    await client.submit(destination=NUMBER, text=text, source="Zasov", validity=timedelta(minutes=5), reference=0)
 
 
 async def test_a_wait_ends_at_the_arrival(client: SmppClient, handsets: Handsets) -> None:

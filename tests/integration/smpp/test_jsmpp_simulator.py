@@ -33,7 +33,7 @@ async def bound(connect: Connect, simulator: Simulator) -> SmppClient:
 
 
 async def submit(client: SmppClient, text: str) -> Sent:
-    outcome = await client.submit(destination=NUMBER, text=text, source="Zasov", validity=timedelta(minutes=5))
+    outcome = await client.submit(destination=NUMBER, text=text, source="Zasov", validity=timedelta(minutes=5), reference=0)
     assert isinstance(outcome, Sent)
     return outcome
 
@@ -92,7 +92,9 @@ async def test_a_quiet_link_is_tested_and_at_the_end_unbound(connect: Connect, s
 async def test_a_killed_simulator_is_found_again(bound: SmppClient, simulator: Simulator, inbox: Inbox) -> None:
     await simulator.kill()
     await until(lambda: not bound.bound)
-    outcome = await bound.submit(destination=NUMBER, text="too early", source="Zasov", validity=timedelta(minutes=5))
+    outcome = await bound.submit(
+        destination=NUMBER, text="too early", source="Zasov", validity=timedelta(minutes=5), reference=0
+    )
     assert isinstance(outcome, NotSent)
     assert outcome.retryable
     await simulator.start()

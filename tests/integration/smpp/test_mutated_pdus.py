@@ -137,7 +137,7 @@ async def test_mutated_pdus_by_the_thousand_end_no_client_and_are_acknowledged_o
         async with asyncio.timeout(60):
             await storm.good_acknowledged.wait()
         assert client.bound
-        outcome = await client.submit(destination=NUMBER, text="calm?", source="Zasov", validity=None)
+        outcome = await client.submit(destination=NUMBER, text="calm?", source="Zasov", validity=None, reference=0)
         assert isinstance(outcome, Sent)
         assert outcome.message_id == "calm"
         await client.close()

@@ -1,6 +1,7 @@
 """The session against the dev stack's SMSC: what becomes of a submit, of a delivery, and of the link."""
 
 import asyncio
+import itertools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,9 +17,11 @@ from tests.integration.smpp.conftest import NUMBER, Connect, Inbox, SmscProcess
 
 StartSmsc = Callable[..., Awaitable[SmscProcess]]
 
+_references = itertools.count()
+
 
 def submit(client: SmppClient, text: str = "hi", validity: timedelta | None = None) -> Awaitable[Outcome]:
-    return client.submit(destination=NUMBER, text=text, source="Zasov", validity=validity)
+    return client.submit(destination=NUMBER, text=text, source="Zasov", validity=validity, reference=next(_references))
 
 
 async def until(condition: Callable[[], bool]) -> None:
