@@ -36,7 +36,6 @@ _PORTS = range(15_000, 32_000)
 # A process takes them by the block. Nothing here speaks UDP: who has bound the first number's UDP port has the block, and the
 # system sees to it that it is one process, and that none has it who has ended.
 _BLOCK = 100
-_held: list[socket.socket] = []
 _left: list[int] = []
 
 
@@ -64,7 +63,7 @@ def _take_block() -> range:
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
-            _held.append(holder)
+            holder.detach()  # open for as long as the process lives
             return range(first, first + _BLOCK)
     raise NotReady(f"no block of ports between {_PORTS[0]} and {_PORTS[-1]} is left")
 

@@ -40,7 +40,7 @@ NOT_REBUILT = {
     "inbound": "subscribers' texts until auth has acted on them, 10 minutes at most: what is lost was not acted on",
     "inbound_part": "their parts, sealed to auth; afterwards only what recognises a repetition, a minute",
     "inbound_sender": "what the limit per sender counts, a day",
-    "sending_count": "SMS to a number, range or country: their limits, and which the next one is; a day; lost, it is counted anew",
+    "sending_count": "how many SMS went to a number, range or country; a day at most; lost, it is counted anew",
     "consumer_mark": "what was applied; without marks a replay meets the rows of `message`, which are unique by their cause",
 }
 

@@ -91,7 +91,10 @@ class PendingChanges:
         await self._database.execute(
             "DELETE FROM identifier WHERE lookup = $1 AND account_id = $2", move["old_lookup"], account_id
         )
-        await self._database.execute("DELETE FROM identifier_move WHERE account_id = $1", account_id)
+        # Whoever was suspended since he read it does not end a newer one.
+        await self._database.execute(
+            "DELETE FROM identifier_move WHERE account_id = $1 AND new_lookup = $2", account_id, move["new_lookup"]
+        )
 
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM office_phone WHERE until < clock_timestamp() - interval '1 hour'")

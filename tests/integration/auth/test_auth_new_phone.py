@@ -1,16 +1,20 @@
 """A number that is not on file, named at an office (M18): two members of staff, a delay, and an owner who can stop it."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from zasov.events.v1.auth_event_pb2 import ContactChangeCancelled, ContactChanged, EmailWarned, SessionEnded
 
+from services.auth.identifiers import LookupKey
+from services.auth.office.store import PendingChanges
 from services.auth.rebuild import rebuild
 from services.auth.settings import AuthSettings
+from services.chassis.postgres import Database
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.emails import EMAIL, claimed_notice, event_of, put_on_file
 from tests.integration.auth.office import FIRST, NEW_PHONE, SECOND, OfficeCalls, office_of
@@ -262,6 +266,28 @@ async def test_what_a_crash_left_undone_is_done_at_the_next_look(office: OfficeC
     await office.until_over(change)
     assert await office.owner_of(NEW_PHONE) == UUID(session.account_id)
     assert await office.owner_of(PHONE) is None
+
+
+class _Suspending:
+    """A database whose reader stands still after each row; meanwhile another server ends that move, and begins a newer one."""
+
+    def __init__(self, sql: asyncpg.Connection) -> None:
+        self.execute = sql.execute
+        self._sql = sql
+
+    async def fetch_row(self, sql: str, *arguments: object) -> asyncpg.Record | None:
+        row = await self._sql.fetchrow(sql, *arguments)
+        await self._sql.execute("UPDATE identifier_move SET new_lookup = $1", b"newer")
+        return row
+
+
+async def test_who_was_suspended_while_he_re_pointed_a_number_leaves_a_newer_one_to_be_done(urls: dict[str, str]) -> None:
+    account_id, sql = uuid4(), await asyncpg.connect(urls["auth"])
+    await sql.execute("INSERT INTO identifier_move (account_id, new_lookup) VALUES ($1, $2)", account_id, b"older")
+    changes = PendingChanges(cast(Database, _Suspending(sql)), LookupKey(bytes(32)), timedelta(days=1))
+    await changes.move_identifiers(account_id)
+    assert await sql.fetchval("SELECT new_lookup FROM identifier_move") == b"newer"
+    await sql.close()
 
 
 @pytest.mark.row("B5")
