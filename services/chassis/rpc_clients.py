@@ -28,7 +28,7 @@ async def open_channel(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def call(method: Any, request: Message, *, at_most_s: float, beyond_deadline: bool = False) -> Any:
-    """One call. Raises errors.ServiceError as the other service gave it.
+    """One call. Raises errors.ServiceError as the other service gave it; TEMPORARILY_UNAVAILABLE for DEADLINE_TOO_SHORT.
 
     at_most_s: bounded further by the caller's deadline, unless `beyond_deadline`: for work that must end even if the
     caller hung up.
@@ -39,4 +39,6 @@ async def call(method: Any, request: Message, *, at_most_s: float, beyond_deadli
     try:
         return await method(request, timeout=timeout, metadata=metadata)
     except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc_error(error) from None
+        failure = errors.from_rpc_error(error)
+        # Of what is left here for the call, not of what the caller gave: he may have done a part, and is to come again.
+        raise (errors.unavailable() if failure.reason == errors.DEADLINE_TOO_SHORT else failure) from None

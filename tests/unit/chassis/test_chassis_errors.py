@@ -44,6 +44,17 @@ async def test_a_peer_that_is_away_is_temporarily_unavailable() -> None:
     assert met.value.retry_after is not None
 
 
+@pytest.mark.row("M21")
+async def test_too_little_time_left_for_a_further_call_is_not_told_as_the_caller_s_own_short_deadline(peer: Peer) -> None:
+    async def fail() -> None:
+        raise ServiceError(grpc.StatusCode.DEADLINE_EXCEEDED, errors.DEADLINE_TOO_SHORT, "Less than 100 ms are left.")
+
+    peer.servicer.body = fail
+    with pytest.raises(ServiceError) as met:
+        await call(peer.stub.GetStatus, pb.GetStatusRequest(), at_most_s=5)
+    assert met.value == errors.unavailable()
+
+
 async def test_a_method_that_the_peer_does_not_have_is_a_bug_between_us(peer: Peer) -> None:
     with pytest.raises(ServiceError) as met:
         await call(peer.stub.RaiseEpoch, pb.RaiseEpochRequest(), at_most_s=2)
