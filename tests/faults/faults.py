@@ -102,7 +102,7 @@ def _join(stack: Stack, process: str) -> None:
         stack.supervisor.restart(process)
     else:
         stack.start_role(third_stream())
-    stack.wait_role(process, timeout=_READY_WITHIN_S)
+    _until_back(stack, process)
 
 
 def _skewed(hours: float) -> Action:
@@ -114,12 +114,12 @@ def _skewed(hours: float) -> Action:
         path = os.pathsep.join([str(_SKEWED_CLOCK), *filter(None, [environment.get("PYTHONPATH")])])
         stack.supervisor.stop(process)
         stack.start_role(role, {"PYTHONPATH": path, "CLOCK_SKEW_S": str(hours * 3600)})
-        stack.wait_role(process, timeout=_READY_WITHIN_S)
+        _until_back(stack, process)
 
     def back(stack: Stack, process: str) -> None:
         stack.supervisor.stop(process)
         stack.start_role(next(role for role in stack.roles if role.name == process))
-        stack.wait_role(process, timeout=_READY_WITHIN_S)
+        _until_back(stack, process)
 
     return Action(f"clock {hours:+g} h", start, back, holds_s=5.0)
 

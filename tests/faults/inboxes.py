@@ -52,7 +52,8 @@ def inboxes_of(stack: Stack) -> Inboxes:
 
 
 def _found(messages: list[str], form: re.Pattern[str], tag: str) -> str | None:
+    named = f"№ {tag}"  # the digits alone may be a code's
     for text in messages:
-        if tag in text and (found := form.search(text.replace(f"№ {tag}", ""))):
+        if named in text and (found := form.search(text.replace(named, ""))):
             return found.group(1)
     return None
