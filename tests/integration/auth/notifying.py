@@ -6,10 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import asyncpg
+
+import services.auth
 import services.chassis
+import services.lockout
 import services.notifier.roles
+import services.otp
+import tests.integration.stateful
 from devstack.waiting import free_port
-from services.chassis.postgres import open_database
+from services.chassis.postgres import Database, open_database
 from services.notifier import domain
 from services.notifier.domain import ChannelId, Kind, PartState, Wanted
 from services.notifier.limits.store import SendingLimits
@@ -18,15 +24,16 @@ from services.notifier.store import Leased, Store
 from tests.integration.auth.emails import challenge_of
 from tests.integration.auth.suite import Suite, running
 from tests.integration.databases import Databases
-from tests.integration.waiting import until
 
-QUIET_S = 0.5
+# So long that whatever a test does first is within it, on any machine; clocks are moved to its end.
+QUIET_S = 60.0
 
 
 @dataclass
 class Notifier:
     address: str
     store: Store
+    database: Database
 
     async def submit(self, suite: Suite, grant: str, channel: ChannelId = ChannelId.SMS) -> str:
         """The code's message goes on the wire. Returns the SMSC's id of it."""
@@ -54,18 +61,35 @@ class Notifier:
 
 @asynccontextmanager
 async def notifying(databases: Databases) -> AsyncIterator[Notifier]:
-    with databases.borrowed(services.chassis, services.notifier) as url:
+    with databases.borrowed(services.chassis, services.notifier, tests.integration.stateful) as url:
+        await _set_clock(url)
         settings = NotifierSettings(postgres_url=url, listen=f"127.0.0.1:{free_port()}")
         async with running(services.notifier.roles.server, settings), open_database(settings) as database:
             limits = SendingLimits({}, bytes(32), range_digits=4, home=())
-            yield Notifier(settings.listen, Store(database, settings.policy(), timedelta(seconds=30), limits))
+            yield Notifier(settings.listen, Store(database, settings.policy(), timedelta(seconds=30), limits), database)
+
+
+@asynccontextmanager
+async def urls_with_a_clock(databases: Databases) -> AsyncIterator[dict[str, str]]:
+    """Of the services' databases. Auth's has a clock that can be moved, like the notifier's."""
+    with (
+        databases.borrowed(services.chassis, services.auth, tests.integration.stateful) as auth,
+        databases.borrowed(services.chassis, services.lockout) as lockout,
+        databases.borrowed(services.chassis, services.otp) as otp,
+    ):
+        await _set_clock(auth)
+        yield {"auth": auth, "lockout": lockout, "otp": otp}
 
 
 async def after_the_quiet(suite: Suite) -> None:
-    """Of all that was sent so far."""
-    ends = await suite.sql.fetchval("SELECT clock_timestamp() + make_interval(secs => $1)", QUIET_S)
+    """The first seconds of all that was sent so far are over."""
+    assert suite.notifier
+    for database in (suite.sql, suite.notifier.database):
+        await database.execute("UPDATE clock.ahead SET by = by + make_interval(secs => $1)", QUIET_S)
 
-    async def over() -> bool:
-        return bool(await suite.sql.fetchval("SELECT clock_timestamp() > $1", ends))
 
-    await until("the first seconds are over", over)
+async def _set_clock(url: str) -> None:
+    """Another test may have moved it."""
+    sql = await asyncpg.connect(url)
+    await sql.execute("UPDATE clock.ahead SET by = '0'")
+    await sql.close()

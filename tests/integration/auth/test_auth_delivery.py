@@ -20,9 +20,15 @@ from devstack.waiting import free_port
 from services.notifier.domain import ChannelId
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.emails import goes_to, put_on_file, send_again, start_recovery
-from tests.integration.auth.notifying import QUIET_S, Notifier, after_the_quiet, notifying
+from tests.integration.auth.notifying import QUIET_S, Notifier, after_the_quiet, notifying, urls_with_a_clock
 from tests.integration.auth.suite import NEW_PASSWORD, PHONE, UNKNOWN_PHONE, Suite, client, refusal
 from tests.integration.databases import Databases
+
+
+@pytest.fixture
+async def urls(databases: Databases) -> AsyncIterator[dict[str, str]]:
+    async with urls_with_a_clock(databases) as urls:
+        yield urls
 
 
 @pytest.fixture
@@ -39,7 +45,9 @@ def telling(start: StartSuite, notifier: Notifier) -> StartTelling:
     """A suite whose auth asks the notifier. otp: settings other than the defaults."""
 
     async def started(otp: dict[str, Any] | None = None, **auth: Any) -> Suite:
-        return await start(auth={"notifier_address": notifier.address, "delivery_quiet_s": QUIET_S, **auth}, otp=otp)
+        suite = await start(auth={"notifier_address": notifier.address, "delivery_quiet_s": QUIET_S, **auth}, otp=otp)
+        suite.notifier = notifier
+        return suite
 
     return started
 

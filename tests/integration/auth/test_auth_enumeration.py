@@ -8,7 +8,7 @@ from zasov.auth.v1 import account_service_pb2, recovery_service_pb2, registratio
 
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.links import prove
-from tests.integration.auth.notifying import QUIET_S, after_the_quiet, notifying
+from tests.integration.auth.notifying import QUIET_S, after_the_quiet, notifying, urls_with_a_clock
 from tests.integration.auth.numbers import (
     EMAIL,
     EMAIL_CHANNEL,
@@ -357,6 +357,12 @@ ASKED: dict[str, Ask] = {
 
 
 @pytest.fixture
+async def urls(databases: Databases) -> AsyncIterator[dict[str, str]]:
+    async with urls_with_a_clock(databases) as urls:
+        yield urls
+
+
+@pytest.fixture
 async def starting(start: StartSuite, databases: Databases, asked: str) -> AsyncIterator[Starting]:
     """With what the answer needs."""
 
@@ -376,10 +382,9 @@ async def starting(start: StartSuite, databases: Databases, asked: str) -> Async
         yield started
         return
     async with notifying(databases) as notifier:
-        quiet_s = 300 if "first seconds" in asked else QUIET_S
 
         async def telling() -> Suite:
-            suite = await started(notifier_address=notifier.address, delivery_quiet_s=quiet_s, decoys_delivered_sms=1.0)
+            suite = await started(notifier_address=notifier.address, delivery_quiet_s=QUIET_S, decoys_delivered_sms=1.0)
             suite.notifier = notifier
             return suite
 

@@ -1,4 +1,4 @@
--- Time is the database's, so a test moves the database's clock: this schema's clock_timestamp() hides PostgreSQL's own.
+-- Time is the database's, so a test moves the database's clock: this schema's clock_timestamp() and now() hide PostgreSQL's own.
 
 CREATE SCHEMA clock;
 CREATE TABLE clock.ahead (by interval NOT NULL);
@@ -6,6 +6,10 @@ INSERT INTO clock.ahead VALUES ('0');
 
 CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
     SELECT pg_catalog.clock_timestamp() + (SELECT by FROM clock.ahead)
+$$;
+
+CREATE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT pg_catalog.now() + (SELECT by FROM clock.ahead)
 $$;
 
 -- A default is bound to its function when the table is made.
