@@ -52,13 +52,17 @@ class Run:
         found: list[str] = []
         try:
             found += await self._until_signed_in("before the fault")
+            self._load.press()
             await fault.strike(self._stack)
+            self._load.press()
             await fault.hold()
             if fault.harmless:
                 found += await self._until_signed_in("with the fault on")
                 found += await self._until_quiet_and_sound()
                 self._load.go()
+            self._load.press()
             await fault.heal(self._stack)
+            self._load.press()
             line.restarted.update(DIED_COMING_BACK)
             DIED_COMING_BACK.clear()
             found += await self._until_signed_in("after the fault")

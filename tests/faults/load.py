@@ -18,7 +18,10 @@ CUSTOMERS, MOVERS, LINKERS, SHARERS, OFFICE_MOVERS = 2, 1, 1, 1, 1
 _MOST_PEOPLE = 16
 # Then they are left in peace: the model's checker asks of each subject in which orders its steps may have come.
 _MOST_GUESSES = 25
-_PAUSE_S = 0.05  # between a caller's calls: what is refused at once must not be asked a thousand times a second
+# Between a caller's calls: what is refused at once must not be asked a thousand times a second.
+_PAUSE_S = 0.05
+# So long it presses when something happens; and then, while all wait for a process to come back, leaves that one the cores.
+_PRESSES_S, _EASED_PAUSE_S = 5.0, 0.5
 _MESSAGE_TIMEOUT_S = 6.0
 # How many wrong codes come before the right one, and how often. After three that is the fourth check: it must be refused.
 _WRONG_CODES = {0: 14, 1: 3, 2: 2, 3: 3}
@@ -58,6 +61,7 @@ class Load:
         self._random = random.Random(seed)
         self._serial = 0
         self._going = asyncio.Event()
+        self._pressed_at = 0.0
         self._strangers = [new_phone() for _ in range(4)]
         self.people: list[Person] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -65,6 +69,7 @@ class Load:
     def go(self) -> None:
         """Callers begin, or go on."""
         self._going.set()
+        self.press()
         actors: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self._sign_in, SIGNERS),
             (self._crowd, CROWDS),
@@ -81,6 +86,10 @@ class Load:
         ]
         self._tasks = [asyncio.create_task(self._again(act)) for act, count in actors for _ in range(count)]
 
+    def press(self) -> None:
+        """To be called when something happens that calls are to meet."""
+        self._pressed_at = asyncio.get_running_loop().time()
+
     async def pause(self) -> None:
         """Returns when no call is under way any more. What a caller had to do besides (read an SMS) is broken off."""
         self._going.clear()
@@ -89,7 +98,8 @@ class Load:
     async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
         while self._going.is_set():
             await act()
-            await asyncio.sleep(_PAUSE_S)
+            presses = asyncio.get_running_loop().time() < self._pressed_at + _PRESSES_S
+            await asyncio.sleep(_PAUSE_S if presses else _EASED_PAUSE_S)
 
     async def _sign_in(self) -> None:
         person = self._anybody()
