@@ -16,8 +16,8 @@ from services.chassis.postgres import migrate
 from services.chassis.settings import ChassisSettings
 
 _LARGE_BYTES = 64 * 1024
-# A table is truncated only if it is large: that makes new files for it and for each of its indexes, and costs three times as much
-# as to delete the few rows that a test leaves. Whose triggers refuse that are not asked.
+# A table is truncated only if it is large: that makes new files for it and for each of its indexes, and costs three times as
+# much as to delete the few rows that a test leaves. Triggers that refuse that are not asked.
 _EMPTY = f"""
 DO $$ DECLARE one record; BEGIN
     PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
