@@ -40,5 +40,5 @@ async def call(method: Any, request: Message, *, at_most_s: float, beyond_deadli
         return await method(request, timeout=timeout, metadata=metadata)
     except grpc.aio.AioRpcError as error:
         failure = errors.from_rpc_error(error)
-        # Of what is left here for the call, not of what the caller gave: he may have done a part, and is to come again.
+        # Of what was left here for this call: our caller, if there is one, gave more. A part may be done; he is to come again.
         raise (errors.unavailable() if failure.reason == errors.DEADLINE_TOO_SHORT else failure) from None

@@ -7,6 +7,7 @@ and Kafka headers as W3C `traceparent`.
 import errno
 import json
 import logging
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -98,7 +99,9 @@ def error_name(error: BaseException) -> str:
     parameters and rows.
     """
     name = type(error).__name__
-    system = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    if not isinstance(error, OSError) or isinstance(error, ssl.SSLError):  # whose numbers are OpenSSL's
+        return name
+    system = errno.errorcode.get(error.errno or 0)
     return f"{name} {system}" if system else name
 
 

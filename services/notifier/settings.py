@@ -22,7 +22,7 @@ class NotifierSettings(LimitSettings, MailSettings, SmsSettings, ChassisSettings
 
     auth_address: str = Field(default="127.0.0.1:50051", description="gRPC address of auth: notices are claimed there.")
     otp_address: str = Field(default="127.0.0.1:50052", description="gRPC address of otp: codes are claimed there.")
-    claim_timeout_s: float = Field(default=1.0, gt=0, description="A claim or report that takes longer is given up.")
+    claim_timeout_s: float = Field(default=1.0, ge=0.2, description="A claim or report that takes longer is given up.")
 
     event_max_age_s: float = Field(default=3600.0, gt=0, description="Messages for older events are void.")
     notice_lifetime_s: float = Field(default=6 * 3600.0, gt=0, description="A notice not sent by then is given up.")

@@ -27,7 +27,7 @@ from services.notifier.limits.store import FORGET, REASONS, Counted, Place, Reci
 @dataclass(frozen=True, slots=True)
 class Leased:
     """A message in this worker's hands until `lease_s` after the time was read. places: where its submit was counted.
-    reference: which SMS to its number it is.
+    reference: marks the parts of an SMS to its number.
     """
 
     message: Message

@@ -63,11 +63,11 @@ class Run:
             self._load.press()
             await fault.heal(self._stack)
             self._load.press()
-            line.restarted.update(DIED_COMING_BACK)
-            DIED_COMING_BACK.clear()
             found += await self._until_signed_in("after the fault")
         except (NotReady, ProcessDied) as error:
             found.append(f"does not come back: {error}")
+        line.restarted.update(DIED_COMING_BACK)
+        DIED_COMING_BACK.clear()
         found += await self._until_quiet_and_sound()
         keeper.cancel()
         with suppress(asyncio.CancelledError):

@@ -114,7 +114,7 @@ def _skewed(hours: float) -> Action:
         path = os.pathsep.join([str(_SKEWED_CLOCK), *filter(None, [environment.get("PYTHONPATH")])])
         stack.supervisor.stop(process)
         stack.start_role(role, {"PYTHONPATH": path, "CLOCK_SKEW_S": str(hours * 3600)})
-        _until_back(stack, process)
+        stack.wait_role(process, timeout=_READY_WITHIN_S)
 
     def back(stack: Stack, process: str) -> None:
         stack.supervisor.stop(process)

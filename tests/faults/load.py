@@ -1,9 +1,11 @@
-"""The steady load: many subscribers at once, right and wrong, each caller again as soon as it is answered."""
+"""The load: many subscribers at once, right and wrong, each caller again as soon as it is answered; but for half a second while
+all wait for a process to come back.
+"""
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from zasov.auth.v1.common_pb2 import CodeSent, Session
@@ -61,7 +63,8 @@ class Load:
         self._random = random.Random(seed)
         self._serial = 0
         self._going = asyncio.Event()
-        self._pressed_at = 0.0
+        self._pressed = asyncio.Event()
+        self._until_eased: asyncio.TimerHandle | None = None
         self._strangers = [new_phone() for _ in range(4)]
         self.people: list[Person] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,7 +91,10 @@ class Load:
 
     def press(self) -> None:
         """To be called when something happens that calls are to meet."""
-        self._pressed_at = asyncio.get_running_loop().time()
+        if self._until_eased is not None:
+            self._until_eased.cancel()
+        self._pressed.set()
+        self._until_eased = asyncio.get_running_loop().call_later(_PRESSES_S, self._pressed.clear)
 
     async def pause(self) -> None:
         """Returns when no call is under way any more. What a caller had to do besides (read an SMS) is broken off."""
@@ -98,8 +104,9 @@ class Load:
     async def _again(self, act: Callable[[], Awaitable[None]]) -> None:
         while self._going.is_set():
             await act()
-            presses = asyncio.get_running_loop().time() < self._pressed_at + _PRESSES_S
-            await asyncio.sleep(_PAUSE_S if presses else _EASED_PAUSE_S)
+            await asyncio.sleep(_PAUSE_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._pressed.wait(), _EASED_PAUSE_S)
 
     async def _sign_in(self) -> None:
         person = self._anybody()

@@ -79,22 +79,21 @@ class PendingChanges:
         return [row["account_id"] for row in await self._database.fetch("SELECT account_id FROM identifier_move LIMIT 100")]
 
     async def move_identifiers(self, account_id: UUID) -> None:
-        """Steps that stand alone, each of which may be done again."""
-        move = await self._database.fetch_row("SELECT * FROM identifier_move WHERE account_id = $1", account_id)
-        if move is None:
-            return
-        confirmed = await self._database.execute(
-            "UPDATE identifier SET reserved_until = NULL WHERE lookup = $1 AND account_id = $2", move["new_lookup"], account_id
-        )
-        if confirmed != "UPDATE 1":
-            logger().error("a number went to another account while it was put on file", stream_id=str(account_id))
-        await self._database.execute(
-            "DELETE FROM identifier WHERE lookup = $1 AND account_id = $2", move["old_lookup"], account_id
-        )
-        # Whoever was suspended since he read it does not end a newer one.
-        await self._database.execute(
-            "DELETE FROM identifier_move WHERE account_id = $1 AND new_lookup = $2", account_id, move["new_lookup"]
-        )
+        """May be done again. The row is locked: who comes second finds this one ended, and ends no newer one."""
+        async with self._database.transaction() as connection:
+            move = await connection.fetchrow("SELECT * FROM identifier_move WHERE account_id = $1 FOR UPDATE", account_id)
+            if move is None:
+                return
+            confirmed = await connection.execute(
+                "UPDATE identifier SET reserved_until = NULL WHERE lookup = $1 AND account_id = $2",
+                move["new_lookup"], account_id,
+            )  # fmt: skip
+            if confirmed != "UPDATE 1":
+                logger().error("a number went to another account while it was put on file", stream_id=str(account_id))
+            await connection.execute(
+                "DELETE FROM identifier WHERE lookup = $1 AND account_id = $2", move["old_lookup"], account_id
+            )
+            await connection.execute("DELETE FROM identifier_move WHERE account_id = $1", account_id)
 
     async def remove_expired(self) -> None:
         await self._database.execute("DELETE FROM office_phone WHERE until < clock_timestamp() - interval '1 hour'")

@@ -13,7 +13,7 @@ class Outgoing:
     """What goes out. Kept in memory only, and not shown: destination and words are the subscriber's.
 
     notification_id: stays the same however often it is tried. subject, html: of an email, which has the text as its other part.
-    reference: of an SMS, which one to its number it is.
+    reference: of an SMS, marks its parts among all that go to its number.
     """
 
     notification_id: UUID

@@ -55,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """reference: which SMS to its number it is."""
+    """reference: not that of any SMS begun to the same number in hours before."""
 
     places: tuple[Place, ...]
     reference: int

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,7 +14,7 @@ from services.auth.identifiers import LookupKey
 from services.auth.office.store import PendingChanges
 from services.auth.rebuild import rebuild
 from services.auth.settings import AuthSettings
-from services.chassis.postgres import Database
+from services.chassis.postgres import open_database
 from tests.integration.auth.conftest import StartSuite
 from tests.integration.auth.emails import EMAIL, claimed_notice, event_of, put_on_file
 from tests.integration.auth.office import FIRST, NEW_PHONE, SECOND, OfficeCalls, office_of
@@ -268,26 +268,30 @@ async def test_what_a_crash_left_undone_is_done_at_the_next_look(office: OfficeC
     assert await office.owner_of(PHONE) is None
 
 
-class _Suspending:
-    """A database whose reader stands still after each row; meanwhile another server ends that move, and begins a newer one."""
+async def test_who_re_points_a_number_that_another_server_is_at_leaves_a_newer_one_alone(
+    urls: dict[str, str], keys_dir: Path
+) -> None:
+    account_id, other = uuid4(), await asyncpg.connect(urls["auth"])
+    add = "INSERT INTO identifier_move (account_id, new_lookup, old_lookup) VALUES ($1, $2, $3)"
+    await other.execute(add, account_id, b"second", b"first")
+    await other.execute("INSERT INTO identifier (lookup, account_id) VALUES ($1, $2)", b"first", account_id)
+    async with open_database(AuthSettings(postgres_url=urls["auth"], keys_dir=keys_dir)) as database:
+        changes = PendingChanges(database, LookupKey(bytes(32)), timedelta(days=1))
+        async with other.transaction():
+            # It ends that one; and by a newer change the first number is the account's again.
+            await other.execute("DELETE FROM identifier_move")
+            await other.execute(add, account_id, b"first", b"second")
+            moving = asyncio.ensure_future(changes.move_identifiers(account_id))
 
-    def __init__(self, sql: asyncpg.Connection) -> None:
-        self.execute = sql.execute
-        self._sql = sql
+            async def waits() -> bool:
+                sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                return bool(await other.fetchval(sql))
 
-    async def fetch_row(self, sql: str, *arguments: object) -> asyncpg.Record | None:
-        row = await self._sql.fetchrow(sql, *arguments)
-        await self._sql.execute("UPDATE identifier_move SET new_lookup = $1", b"newer")
-        return row
-
-
-async def test_who_was_suspended_while_he_re_pointed_a_number_leaves_a_newer_one_to_be_done(urls: dict[str, str]) -> None:
-    account_id, sql = uuid4(), await asyncpg.connect(urls["auth"])
-    await sql.execute("INSERT INTO identifier_move (account_id, new_lookup) VALUES ($1, $2)", account_id, b"older")
-    changes = PendingChanges(cast(Database, _Suspending(sql)), LookupKey(bytes(32)), timedelta(days=1))
-    await changes.move_identifiers(account_id)
-    assert await sql.fetchval("SELECT new_lookup FROM identifier_move") == b"newer"
-    await sql.close()
+            await until("the one waits for the other", waits)
+        await moving
+    assert await other.fetchval("SELECT new_lookup FROM identifier_move") == b"first"
+    assert await other.fetchval("SELECT lookup FROM identifier") == b"first"
+    await other.close()
 
 
 @pytest.mark.row("B5")

@@ -16,7 +16,7 @@ async def test_of_long_texts_from_two_workers_at_once_each_arrives_whole(
     start: Start, handsets: Handsets, database: Database
 ) -> None:
     """A handset joins parts of one sender that bear one reference, whosever they are."""
-    workers = [await start(sms_per_number=_MANY) for _ in range(2)]
+    workers = [await start(sms_per_number=_MANY, lease_s=30.0, smpp_response_timeout_s=5.0) for _ in range(2)]
     # Longer than it takes to begin all of them: their parts go out by turns.
     await handsets.set_behaviour(response_delay_s=0.3)
     events = [account_blocked() for _ in range(_MANY)]

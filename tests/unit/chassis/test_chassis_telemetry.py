@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import ssl
 import subprocess
 import sys
 
@@ -39,8 +40,9 @@ def test_a_field_that_is_not_allowed_is_dropped_and_its_name_is_said() -> None:
     [
         (OSError(errno.EADDRINUSE, CANARY), "OSError EADDRINUSE"),
         (ConnectionRefusedError(errno.ECONNREFUSED, CANARY), "ConnectionRefusedError ECONNREFUSED"),
-        # The resolver's errors have numbers of their own.
+        # The resolver's errors have numbers of their own, and so have OpenSSL's.
         (socket.gaierror(socket.EAI_NONAME, CANARY), "gaierror"),
+        (ssl.SSLError(ssl.SSL_ERROR_SSL, CANARY), "SSLError"),
         (OSError(CANARY), "OSError"),
         (ValueError(CANARY), "ValueError"),
     ],
