@@ -1,5 +1,5 @@
-"""The load: many subscribers at once, right and wrong, each caller again as soon as it is answered; but for half a second while
-all wait for a process to come back.
+"""The load: many subscribers at once, right and wrong, each caller again as soon as it is answered; half a second later while
+nothing happens but that a process comes back.
 """
 
 import asyncio

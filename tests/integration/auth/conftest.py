@@ -31,6 +31,7 @@ from services.chassis.protocol_trace import open_trace
 from services.lockout.settings import LockoutSettings
 from services.lockout.store import LockoutStore
 from services.otp.settings import OtpSettings
+from tests.integration.auth.borrowed import borrowed_urls
 from tests.integration.auth.suite import OTHER_PHONE, PHONE, UNKNOWN_PHONE, Auth, Suite, running
 from tests.integration.databases import Databases
 from tests.integration.rebuilding import assert_rows_are_their_events
@@ -47,13 +48,8 @@ def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def urls(databases: Databases) -> Iterator[dict[str, str]]:
-    """URLs of the services' databases, migrated and empty."""
-    with (
-        databases.borrowed(services.chassis, services.auth) as auth,
-        databases.borrowed(services.chassis, services.lockout) as lockout,
-        databases.borrowed(services.chassis, services.otp) as otp,
-    ):
-        yield {"auth": auth, "lockout": lockout, "otp": otp}
+    with borrowed_urls(databases) as urls:
+        yield urls
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ from uuid import uuid4
 
 import asyncpg
 
-import services.auth
 import services.chassis
-import services.lockout
 import services.notifier.roles
-import services.otp
 import tests.integration.stateful
 from devstack.waiting import free_port
 from services.chassis.postgres import Database, open_database
@@ -21,6 +18,7 @@ from services.notifier.domain import ChannelId, Kind, PartState, Wanted
 from services.notifier.limits.store import SendingLimits
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import Leased, Store
+from tests.integration.auth.borrowed import borrowed_urls
 from tests.integration.auth.emails import challenge_of
 from tests.integration.auth.suite import Suite, running
 from tests.integration.databases import Databases
@@ -71,14 +69,11 @@ async def notifying(databases: Databases) -> AsyncIterator[Notifier]:
 
 @asynccontextmanager
 async def urls_with_a_clock(databases: Databases) -> AsyncIterator[dict[str, str]]:
-    """Of the services' databases. Auth's has a clock that can be moved, like the notifier's."""
-    with (
-        databases.borrowed(services.chassis, services.auth, tests.integration.stateful) as auth,
-        databases.borrowed(services.chassis, services.lockout) as lockout,
-        databases.borrowed(services.chassis, services.otp) as otp,
-    ):
-        await _set_clock(auth)
-        yield {"auth": auth, "lockout": lockout, "otp": otp}
+    """Of databases whose clocks can be moved."""
+    with borrowed_urls(databases, tests.integration.stateful) as urls:
+        for url in urls.values():
+            await _set_clock(url)
+        yield urls
 
 
 async def after_the_quiet(suite: Suite) -> None:

@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-import services.auth
-import services.chassis
-import services.lockout
-import services.otp
 import tests.integration.stateful
 from services.chassis.keys import make_keys
+from tests.integration.auth.borrowed import borrowed_urls
 from tests.integration.databases import Databases
 from tests.integration.stateful.customers import CHANNELS, EMAILS
 from tests.integration.stateful.machine import A_DAY, KINDS, WRONG_PASSWORD, Met
@@ -99,13 +96,7 @@ TO_BE_MET = {
 def a_world(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     keys_dir: Path = tmp_path_factory.mktemp("keys")
     make_keys(keys_dir, datetime.now(UTC))
-    moving = tests.integration.stateful
-    with (
-        databases.borrowed(services.chassis, services.auth, moving) as auth,
-        databases.borrowed(services.chassis, services.lockout, moving) as lockout,
-        databases.borrowed(services.chassis, services.otp, moving) as otp,
-        world({"auth": auth, "lockout": lockout, "otp": otp}, keys_dir) as made,
-    ):
+    with borrowed_urls(databases, tests.integration.stateful) as urls, world(urls, keys_dir) as made:
         yield made
 
 
